@@ -63,9 +63,9 @@ struct Backend {
   int (*linear_backward_bias)(ConstMatrix dy, Vector db, bool accumulate, Stream);
 
   int (*lora_linear)(ConstMatrix x, ConstMatrix w, ConstVector bias, ConstMatrix a, ConstMatrix b,
-                     Matrix xa, Matrix y, double scale, Stream);
+                     Matrix h, Matrix y, double scale, Stream);
   int (*lora_linear_backward_input)(ConstMatrix dy, ConstMatrix w, ConstMatrix a, ConstMatrix b,
-                                    Matrix dxa, Matrix dx, double scale, Stream);
+                                    Matrix dh, Matrix dx, double scale, Stream);
   int (*lora_merge)(ConstMatrix a, ConstMatrix b, Matrix w, double scale, Stream);
 
   int (*softmax_cross_entropy)(ConstMatrix logits, VectorView<const std::int32_t> labels,

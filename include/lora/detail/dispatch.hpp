@@ -4,6 +4,7 @@
 #include <string>
 #include <type_traits>
 
+#include <lora/cpu/simd.hpp>
 #include <lora/detail/backend.hpp>
 #include <lora/device.hpp>
 #include <lora/error.hpp>
@@ -11,12 +12,13 @@
 
 namespace lora::inline v0::detail {
 
-/// Runs one op on views: `cpu(args...)` on the CPU, or the same arguments and a stream through
+/// Runs one op on views: `run(args...)` on the CPU, or the same arguments and a stream through
 /// `slot` of the device library's table. An op of the two backends has the same name and arguments.
 template <class T, class Cpu, class Slot, class... Args>
-void dispatch(const char* op, Device device, Cpu cpu, Slot slot, const Args&... args) {
+void dispatch(const char* op, Device device, Cpu run, Slot slot, const Args&... args) {
   if (device == Device::cpu) {
-    cpu(args...);
+    cpu::isa();  // a wrong LORA_ISA is reported here, before the op's threads start
+    run(args...);
   } else if constexpr (std::is_same_v<T, float>) {
     const Backend& table = backend();
     if (const int code = (table.*slot)(args..., nullptr); code != 0) {

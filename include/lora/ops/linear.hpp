@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <lora/cpu/linear.hpp>
+#include <lora/detail/dispatch.hpp>
+#include <lora/tensor.hpp>
+
+// y = x Wᵀ + b                       x: (B, I), W: (O, I), b: (O,), y: (B, O)
+// dx = dy W,  dW = dyᵀ x,  db = Σ_rows dy
+//
+// Outputs are resized to fit, except gradients that are accumulated into. Errors: ShapeError and
+// DeviceError.
+
+namespace lora::inline v0::detail {
+
+template <class T>
+VectorView<const T> optional_vector(const Tensor<T>* x) {
+  return x ? x->vector() : VectorView<const T>{nullptr, 0};
+}
+
+template <class T>
+void require_linear_shapes(const char* op, const Tensor<T>& x, const Tensor<T>& w,
+                           const Tensor<T>* bias) {
+  require_equal_dims(op, "x", x, 1, "w", w, 1);
+  if (bias) require_equal_dims(op, "bias", *bias, 0, "w", w, 0);
+}
+
+}  // namespace lora::inline v0::detail
+
+namespace lora::inline v0::ops {
+
+/// y = x Wᵀ + bias; `bias` may be null.
+template <class T>
+void linear(const Tensor<T>& x, const Tensor<T>& w, const Tensor<T>* bias, Tensor<T>& y) {
+  detail::require_linear_shapes("linear", x, w, bias);
+  y.resize({x.dim(0), w.dim(0)}, x.device());
+  detail::dispatch<T>("linear", x.device(), cpu::linear<T>, &detail::Backend::linear, x.matrix(),
+                      w.matrix(), detail::optional_vector(bias), y.matrix());
+}
+
+/// dx = dy W
+template <class T>
+void linear_backward_input(const Tensor<T>& dy, const Tensor<T>& w, Tensor<T>& dx) {
+  detail::require_equal_dims("linear_backward_input", "dy", dy, 1, "w", w, 0);
+  dx.resize({dy.dim(0), w.dim(1)}, dy.device());
+  detail::dispatch<T>("linear_backward_input", dy.device(), cpu::linear_backward_input<T>,
+                      &detail::Backend::linear_backward_input, dy.matrix(), w.matrix(),
+                      dx.matrix());
+}
+
+/// dW = dyᵀ x, or dW += dyᵀ x.
+template <class T>
+void linear_backward_weight(const Tensor<T>& dy, const Tensor<T>& x, Tensor<T>& dw,
+                            bool accumulate = false) {
+  constexpr const char* kOp = "linear_backward_weight";
+  detail::require_equal_dims(kOp, "dy", dy, 0, "x", x, 0);
+  if (accumulate) {
+    detail::require_equal_dims(kOp, "dw", dw, 0, "dy", dy, 1);
+    detail::require_equal_dims(kOp, "dw", dw, 1, "x", x, 1);
+  } else {
+    dw.resize({dy.dim(1), x.dim(1)}, dy.device());
+  }
+  detail::dispatch<T>(kOp, dy.device(), cpu::linear_backward_weight<T>,
+                      &detail::Backend::linear_backward_weight, dy.matrix(), x.matrix(),
+                      dw.matrix(), accumulate);
+}
+
+/// db = Σ_rows dy, or db += Σ_rows dy.
+template <class T>
+void linear_backward_bias(const Tensor<T>& dy, Tensor<T>& db, bool accumulate = false) {
+  constexpr const char* kOp = "linear_backward_bias";
+  if (accumulate) {
+    detail::require_equal_dims(kOp, "db", db, 0, "dy", dy, 1);
+  } else {
+    db.resize({dy.matrix().cols}, dy.device());
+  }
+  detail::dispatch<T>(kOp, dy.device(), cpu::linear_backward_bias<T>,
+                      &detail::Backend::linear_backward_bias, dy.matrix(), db.vector(), accumulate);
+}
+
+}  // namespace lora::inline v0::ops
