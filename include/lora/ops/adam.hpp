@@ -12,8 +12,8 @@
 //   g += weight_decay p
 //   m = β₁ m + (1 - β₁) g,   v = β₂ v + (1 - β₂) g²
 //   p -= lr / (1 - β₁ᵗ) · m / (√v / √(1 - β₂ᵗ) + eps)
-// On a dense gradient it moves 28 bytes a parameter; on a factored one, which is formed in registers
-// from dy and x, 24.
+// On a dense gradient it moves 28 bytes a parameter; on a factored one, which is formed in
+// registers from dy and x, 24.
 
 namespace lora::inline v0 {
 

@@ -42,8 +42,8 @@ double softmax_cross_entropy(const Tensor<T>& logits, const Tensor<std::int32_t>
   dlogits.resize(logits.shape(), logits.device());
   double loss = 0;
   detail::dispatch<T>(kOp, logits.device(), cpu::softmax_cross_entropy<T>,
-                      &detail::Backend::softmax_cross_entropy, z, labels.vector(),
-                      dlogits.matrix(), &loss);
+                      &detail::Backend::softmax_cross_entropy, z, labels.vector(), dlogits.matrix(),
+                      &loss);
   return loss;
 }
 

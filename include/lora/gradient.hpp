@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <lora/error.hpp>
+#include <lora/ops/elementwise.hpp>
+#include <lora/ops/linear.hpp>
+#include <lora/tensor.hpp>
+
+namespace lora::inline v0 {
+
+/// The gradient of one parameter: nothing yet, a dense tensor, or two factors.
+///
+/// A linear layer's weight gradient is dyᵀ x with no more rows than the batch, so its factors are
+/// far smaller than the product, and an optimizer can form the product in registers while it
+/// updates the weight. Accumulating appends rows; once the factors would be no smaller than the
+/// product, it is formed and kept instead.
+template <class T>
+class Gradient {
+ public:
+  bool empty() const noexcept { return form_ == Form::none; }
+  bool is_factored() const noexcept { return form_ == Form::factored; }
+
+  /// += dyᵀ x, the gradient of a weight (O, I); dy: (B, O), x: (B, I). Both are copied.
+  void accumulate_outer(const Tensor<T>& dy, const Tensor<T>& x) {
+    detail::require_equal_dims("Gradient::accumulate_outer", "dy", dy, 0, "x", x, 0);
+    if (form_ == Form::none) rows_ = 0;
+    const index_t rows = rows_ + dy.dim(0);
+    const bool worth_it = rows * (dy.dim(1) + x.dim(1)) < dy.dim(1) * x.dim(1);
+    if (form_ != Form::dense && worth_it) {
+      append_rows(dy_, dy);
+      append_rows(x_, x);
+      rows_ = rows;
+      form_ = Form::factored;
+      return;
+    }
+    materialize();
+    ops::linear_backward_weight(dy, x, dense_, form_ == Form::dense);
+    form_ = Form::dense;
+  }
+
+  /// += Σ_rows dy, the gradient of a bias (O,).
+  void accumulate_rows(const Tensor<T>& dy) {
+    ops::linear_backward_bias(dy, dense_, form_ == Form::dense);
+    form_ = Form::dense;
+  }
+
+  /// += gradient
+  void accumulate(const Tensor<T>& gradient) {
+    materialize();
+    if (form_ == Form::dense) {
+      ops::add(gradient, dense_);
+    } else {
+      dense_ = gradient;
+    }
+    form_ = Form::dense;
+  }
+
+  /// The factors of dyᵀ x. Only while is_factored().
+  const Tensor<T>& dy() const noexcept { return dy_; }
+  const Tensor<T>& x() const noexcept { return x_; }
+
+  /// The gradient as one tensor, formed first if it was factored. Throws ValueError when empty.
+  const Tensor<T>& dense() {
+    if (empty()) throw ValueError("Gradient::dense: no backward pass has filled this gradient");
+    materialize();
+    return dense_;
+  }
+
+  /// Empties the gradient and keeps its memory for the next one.
+  void clear() noexcept { form_ = Form::none; }
+
+ private:
+  enum class Form { none, factored, dense };
+
+  void materialize() {
+    if (form_ != Form::factored) return;
+    ops::linear_backward_weight(dy_, x_, dense_);
+    form_ = Form::dense;
+  }
+
+  void append_rows(Tensor<T>& to, const Tensor<T>& from) const {
+    if (rows_ == 0) {
+      to = from;
+      return;
+    }
+    Tensor<T> longer;
+    longer.resize({rows_ + from.dim(0), from.dim(1)}, from.device());
+    const auto bytes = [](const Tensor<T>& x) {
+      return static_cast<std::size_t>(x.numel()) * sizeof(T);
+    };
+    const Device device = from.device();
+    detail::copy_bytes(longer.data(), device, to.data(), device, bytes(to));
+    detail::copy_bytes(longer.data() + to.numel(), device, from.data(), device, bytes(from));
+    to = std::move(longer);
+  }
+
+  Form form_ = Form::none;
+  index_t rows_ = 0;
+  Tensor<T> dy_, x_, dense_;
+};
+
+}  // namespace lora::inline v0

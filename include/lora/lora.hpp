@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <lora/device.hpp>
+#include <lora/error.hpp>
+#include <lora/gradient.hpp>
+#include <lora/nn/adapt.hpp>
+#include <lora/nn/linear.hpp>
+#include <lora/nn/lora_config.hpp>
+#include <lora/nn/lora_linear.hpp>
+#include <lora/nn/module.hpp>
+#include <lora/nn/relu.hpp>
+#include <lora/nn/sequential.hpp>
+#include <lora/ops/adam.hpp>
+#include <lora/ops/argmax.hpp>
+#include <lora/ops/elementwise.hpp>
+#include <lora/ops/linear.hpp>
+#include <lora/ops/lora_linear.hpp>
+#include <lora/ops/normalize_rows.hpp>
+#include <lora/ops/relu.hpp>
+#include <lora/ops/sgd.hpp>
+#include <lora/ops/softmax_cross_entropy.hpp>
+#include <lora/optim/adam.hpp>
+#include <lora/optim/sgd.hpp>
+#include <lora/parameter.hpp>
+#include <lora/random.hpp>
+#include <lora/shape.hpp>
+#include <lora/tensor.hpp>
+#include <lora/threads.hpp>
+#include <lora/version.hpp>
+#include <lora/view.hpp>

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <cmath>
+#include <string>
+
+#include <lora/error.hpp>
+#include <lora/nn/module.hpp>
+#include <lora/ops/linear.hpp>
+#include <lora/random.hpp>
+
+namespace lora::inline v0 {
+
+/// y = x Wᵀ + b                       x: (B, I), W: (O, I), b: (O,), y: (B, O)
+template <class T>
+class Linear final : public Module<T> {
+ public:
+  /// W and b start uniform in ±1/√I, as those of torch.nn.Linear; with a TorchGenerator they are
+  /// the same numbers. Throws ValueError on a size below 1.
+  Linear(index_t in_features, index_t out_features, Generator& generator, bool bias = true)
+      : has_bias_(bias) {
+    if (in_features < 1 || out_features < 1) {
+      throw ValueError("Linear: in_features is " + std::to_string(in_features) +
+                       ", out_features is " + std::to_string(out_features) +
+                       ", both must be at least 1");
+    }
+    weight = Parameter<T>(Tensor<T>({out_features, in_features}));
+    const double fan_in = static_cast<double>(in_features);
+    // PyTorch arrives at 1/√I for the weight by way of kaiming_uniform_(a = √5), and rounds on the
+    // way; taking the same way keeps the bits.
+    const double weight_bound = std::sqrt(3.0) * (std::sqrt(2.0 / (1.0 + 5.0)) / std::sqrt(fan_in));
+    generator.uniform(weight.value.span(), -weight_bound, weight_bound);
+    if (!bias) return;
+    this->bias = Parameter<T>(Tensor<T>({out_features}));
+    const double bias_bound = 1.0 / std::sqrt(fan_in);
+    generator.uniform(this->bias.value.span(), -bias_bound, bias_bound);
+  }
+
+  index_t in_features() const noexcept { return weight.value.dim(1); }
+  index_t out_features() const noexcept { return weight.value.dim(0); }
+  bool has_bias() const noexcept { return has_bias_; }
+
+  std::string to_string() const override {
+    return "Linear(" + std::to_string(in_features()) + ", " + std::to_string(out_features()) +
+           (has_bias_ ? ")" : ", bias=false)");
+  }
+
+  void own_parameters(typename Module<T>::ParameterVisitor visit) override {
+    visit("weight", weight);
+    if (has_bias_) visit("bias", bias);
+  }
+
+  /// Null when the layer has no bias.
+  const Tensor<T>* bias_value() const noexcept { return has_bias_ ? &bias.value : nullptr; }
+
+  /// Adds to the gradients of weight and bias, as far as they are trainable.
+  void accumulate_gradients(const Tensor<T>& dy, const Tensor<T>& x) {
+    if (weight.trainable) weight.grad.accumulate_outer(dy, x);
+    if (has_bias_ && bias.trainable) bias.grad.accumulate_rows(dy);
+  }
+
+  Parameter<T> weight;  ///< (O, I)
+  Parameter<T> bias;    ///< (O,), or empty
+
+ private:
+  const Tensor<T>& do_forward(const Tensor<T>& x, Saved<T>& saved) const override {
+    ops::linear(x, weight.value, bias_value(), saved.output);
+    return saved.output;
+  }
+
+  void do_backward(const Tensor<T>& dy, Saved<T>& saved, Tensor<T>* dx) override {
+    if (dx) ops::linear_backward_input(dy, weight.value, *dx);
+    accumulate_gradients(dy, *saved.input);
+  }
+
+  bool has_bias_;
+};
+
+}  // namespace lora::inline v0

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <array>
+#include <memory>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <lora/detail/function_ref.hpp>
+#include <lora/error.hpp>
+#include <lora/parameter.hpp>
+#include <lora/tensor.hpp>
+
+namespace lora::inline v0 {
+
+/// What a forward pass leaves for the backward pass. It belongs to the caller, so a layer holds
+/// nothing but its parameters, and one layer can be run on several inputs at once. Used again with
+/// the same shapes, it allocates nothing.
+template <class T>
+struct Saved {
+  const Tensor<T>* input = nullptr;  ///< what forward was given; must live until backward
+  Tensor<T> output;
+  Tensor<T> output_gradient;               ///< kept here by a container, between two children
+  std::array<Tensor<T>, 2> intermediates;  ///< whatever else the layer wants to keep
+  std::vector<Saved> children;
+};
+
+template <class T>
+class Module;
+
+template <class T>
+struct Child {
+  std::string name;
+  std::shared_ptr<Module<T>> module;
+};
+
+template <class T>
+struct NamedParameter {
+  std::string name;  ///< the dotted path: "linear1.weight"
+  Parameter<T>* parameter;
+};
+
+/// A layer, or layers put together. A layer of your own derives from this, implements do_forward
+/// and do_backward, and shows its parameters in own_parameters.
+template <class T>
+class Module {
+ public:
+  using ParameterVisitor = detail::FunctionRef<void(const char* name, Parameter<T>&)>;
+
+  virtual ~Module() = default;
+
+  /// The output, which lies in `saved` (or is `x`) and stays valid until the next forward with the
+  /// same `saved`. `x` must live until backward, so a temporary is refused.
+  const Tensor<T>& forward(const Tensor<T>& x, Saved<T>& saved) const {
+    saved.input = &x;
+    return do_forward(x, saved);
+  }
+  const Tensor<T>& forward(Tensor<T>&& x, Saved<T>& saved) const = delete;
+
+  /// The output alone, where no backward pass will follow.
+  Tensor<T> forward(const Tensor<T>& x) const {
+    Saved<T> saved;
+    return forward(x, saved);
+  }
+
+  /// Adds to the gradient of every trainable parameter, given the gradient of the output, and
+  /// writes the gradient of the input to `dx` unless it is null. Throws ValueError when `saved` has
+  /// seen no forward pass.
+  void backward(const Tensor<T>& dy, Saved<T>& saved, Tensor<T>* dx = nullptr) {
+    if (!saved.input) throw ValueError(to_string() + ": backward before any forward");
+    do_backward(dy, saved, dx);
+  }
+
+  /// "Linear(784, 1000)"
+  virtual std::string to_string() const = 0;
+
+  /// Shows the parameters of this module itself, without those of its children.
+  virtual void own_parameters(ParameterVisitor) {}
+
+  virtual std::span<Child<T>> children() { return {}; }
+
+  /// All parameters, of the children too, by dotted path and in order.
+  std::vector<NamedParameter<T>> named_parameters() {
+    std::vector<NamedParameter<T>> all;
+    collect("", all);
+    return all;
+  }
+
+  std::vector<Parameter<T>*> parameters() {
+    std::vector<Parameter<T>*> all;
+    for (const NamedParameter<T>& named : named_parameters()) all.push_back(named.parameter);
+    return all;
+  }
+
+  bool has_trainable_parameters() {
+    bool found = false;
+    own_parameters([&](const char*, Parameter<T>& p) { found = found || p.trainable; });
+    for (const Child<T>& child : children()) {
+      found = found || child.module->has_trainable_parameters();
+    }
+    return found;
+  }
+
+  /// Moves every parameter to `device`. Gradients are dropped.
+  void to(Device device) {
+    for (Parameter<T>* parameter : parameters()) {
+      if (parameter->value.device() != device) parameter->value = parameter->value.to(device);
+      parameter->grad = {};
+    }
+  }
+
+ private:
+  virtual const Tensor<T>& do_forward(const Tensor<T>& x, Saved<T>& saved) const = 0;
+  virtual void do_backward(const Tensor<T>& dy, Saved<T>& saved, Tensor<T>* dx) = 0;
+
+  void collect(const std::string& prefix, std::vector<NamedParameter<T>>& all) {
+    own_parameters([&](const char* name, Parameter<T>& p) { all.push_back({prefix + name, &p}); });
+    for (const Child<T>& child : children()) child.module->collect(prefix + child.name + ".", all);
+  }
+};
+
+}  // namespace lora::inline v0

@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Builds and runs every test: installs what is missing, configures, builds, runs ctest.
+# Arguments are passed on to ctest:  tests/run.sh -R tensor
+# PRESET=asan or PRESET=tsan runs them under a sanitizer.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+cmake/install_packages.sh g++ cmake make catch2 zlib1g-dev libcli11-dev nlohmann-json3-dev libstb-dev
+
+preset=${PRESET:-release}
+cmake --preset "$preset"
+cmake --build --preset "$preset" --parallel "$(nproc)"
+exec ctest --preset "$preset" --parallel "$(nproc)" "$@"
