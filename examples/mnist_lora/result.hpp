@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+// What a run of the study is asked to do and what it finds: plain values that the tables, the JSON
+// and the page are made from.
+
+namespace mnist_lora {
+
+struct Settings {
+  std::string data;
+  std::string device = "cpu";
+  int threads = 1;
+  std::uint64_t seed = 0;
+  int epochs = 1;
+  int batch = 10;
+  double lr = 1e-3;
+  int rank = 1;
+  double alpha = 1;
+  std::vector<int> digits = {3, 6, 8, 9};
+  int finetune_batches = 100;
+  std::int64_t limit_train = 0;  ///< 0: all images
+};
+
+/// Errors on the test set, digit by digit.
+struct Evaluation {
+  std::array<int, 10> wrong{};
+  std::array<int, 10> total{};
+
+  int errors() const;
+  int count() const;
+  double accuracy() const;
+
+  /// Errors on the given digits.
+  int errors_on(const std::vector<int>& digits) const;
+
+  /// The 95 % Wilson score interval of the accuracy: Wilson, 1927, J. Am. Stat. Assoc. 22, p. 209.
+  std::pair<double, double> interval() const;
+};
+
+struct LayerShape {
+  std::string name;
+  std::int64_t in, out, rank;
+};
+
+struct StudyResult {
+  Settings settings;
+  std::string data_name;
+  std::vector<LayerShape> layers;
+  std::int64_t base_parameters = 0;
+  std::int64_t lora_parameters = 0;
+  std::vector<double> pretrain_loss, finetune_loss;
+  Evaluation pretrained, lora_on, lora_off;
+  double pretrain_seconds = 0, finetune_seconds = 0, total_seconds = 0;
+};
+
+/// What happened, in plain words: what the target digits gained and what the others paid.
+std::string verdict(const StudyResult& result);
+
+}  // namespace mnist_lora

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: MIT
+#include "mnist_lora/study.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "mnist_lora/progress.hpp"
+
+namespace mnist_lora {
+
+using lora::DataLoader;
+using lora::index_t;
+using lora::Tensor;
+
+namespace {
+
+bool same_bits(const Tensor<float>& x, const Tensor<float>& y) {
+  return x.shape() == y.shape() && std::memcmp(x.data(), y.data(), x.span().size_bytes()) == 0;
+}
+
+}  // namespace
+
+Study::Study(const Settings& settings, const lora::Mnist& data, bool quiet)
+    : data_(data), quiet_(quiet), generator_(settings.seed) {
+  result_.settings = settings;
+  result_.data_name = data.name;
+  const index_t sizes[] = {784, 1000, 1500, 1300, 10};
+  for (std::size_t i = 0; i < 4; ++i) {
+    const std::string number = std::to_string(i + 1);
+    net_.add("linear" + number, lora::Linear<float>(sizes[i], sizes[i + 1], generator_));
+    if (i < 3) net_.add("relu" + number, lora::ReLU<float>());
+    result_.layers.push_back({"linear" + number, sizes[i], sizes[i + 1], settings.rank});
+  }
+  result_.base_parameters = lora::count_parameters(net_).all;
+}
+
+std::vector<double> Study::train(DataLoader<float>& loader, index_t batches,
+                                 lora::Adam<float>& adam, const std::string& label,
+                                 double& seconds) {
+  std::vector<double> losses;
+  lora::Saved<float> saved;
+  Tensor<float> dlogits;
+  ProgressBar progress(label, batches, quiet_);
+  for (index_t i = 0; i < batches; ++i) {
+    const auto& [images, labels] = loader.batch(i);
+    const Tensor<float>& logits = net_.forward(images, saved);
+    const double loss = lora::softmax_cross_entropy(logits, labels, dlogits);
+    if (!std::isfinite(loss)) {
+      throw lora::Error(label + ": the loss is " + std::to_string(loss) + " at batch " +
+                        std::to_string(i) + "; a smaller --lr may help");
+    }
+    net_.backward(dlogits, saved);
+    adam.step();
+    losses.push_back(loss);
+    progress.step(loss);
+  }
+  progress.finish();
+  seconds += progress.seconds();
+  return losses;
+}
+
+void Study::pretrain() {
+  const Settings& s = result_.settings;
+  const lora::LabeledImages limited =
+      s.limit_train > 0 ? lora::take_first(data_.train, s.limit_train) : lora::LabeledImages{};
+  DataLoader<float> loader(s.limit_train > 0 ? limited : data_.train, s.batch);
+  lora::Adam<float> adam(net_.parameters(), {.lr = s.lr});
+  for (int epoch = 0; epoch < s.epochs; ++epoch) {
+    loader.shuffle(generator_);
+    if (epoch == 0) pretrain_order_ = loader.order();
+    const auto losses = train(loader, loader.size(), adam, "pretraining", result_.pretrain_seconds);
+    result_.pretrain_loss.insert(result_.pretrain_loss.end(), losses.begin(), losses.end());
+  }
+  for (const auto* parameter : net_.parameters()) kept_weights_.push_back(parameter->value);
+  kept_logits_ = probe_logits();
+}
+
+std::vector<std::string> Study::adapt() {
+  const Settings& s = result_.settings;
+  lora::adapt(
+      net_,
+      {.r = s.rank, .lora_alpha = s.alpha, .init_lora_weights = lora::LoRAInit::standard_normal},
+      generator_);
+  result_.lora_parameters = lora::count_parameters(net_).trainable;
+  return lora::mark_only_lora_as_trainable(net_);
+}
+
+void Study::finetune() {
+  const Settings& s = result_.settings;
+  const lora::LabeledImages targets = lora::filter_digits(data_.train, s.digits);
+  DataLoader<float> loader(targets, s.batch);
+  loader.shuffle(generator_);
+  finetune_order_ = loader.order();
+  lora::Adam<float> adam(net_.parameters(), {.lr = s.lr});
+  const index_t batches = std::min<index_t>(s.finetune_batches, loader.size());
+  result_.finetune_loss = train(loader, batches, adam, "fine-tuning", result_.finetune_seconds);
+}
+
+Evaluation Study::evaluate() {
+  // PyTorch's test loader shuffles too; the order does not matter, the generator's state does.
+  generator_.data_loader_order(data_.test.size());
+  DataLoader<float> loader(data_.test, result_.settings.batch);
+  lora::Saved<float> saved;
+  Tensor<std::int32_t> predictions;
+  Evaluation evaluation;
+  for (const auto& [images, labels] : loader) {
+    lora::ops::argmax(net_.forward(images, saved), predictions);
+    for (index_t i = 0; i < labels.numel(); ++i) {
+      const auto digit = static_cast<std::size_t>(labels[i]);
+      ++evaluation.total[digit];
+      evaluation.wrong[digit] += predictions[i] != labels[i];
+    }
+  }
+  return evaluation;
+}
+
+void Study::evaluate_lora_off() {
+  const lora::ScopedDisable off(net_);
+  result_.lora_off = evaluate();
+}
+
+Tensor<float> Study::probe_logits() {
+  DataLoader<float> loader(data_.test, 100);
+  return net_.forward(loader.batch(0).images);
+}
+
+std::vector<std::string> Study::check() {
+  const auto require = [](bool condition, const std::string& what) {
+    if (!condition) throw lora::Error("the study's check failed: " + what);
+  };
+  std::size_t i = 0;
+  for (const auto& named : net_.named_parameters()) {
+    if (named.parameter->trainable) continue;
+    require(same_bits(named.parameter->value, kept_weights_[i++]), named.name + " has changed");
+  }
+  for (const auto& [path, layer] : lora::lora_layers(net_)) {
+    Tensor<float> expected = layer->base().weight.value;
+    lora::ops::lora_merge(layer->lora_A.value, layer->lora_B.value, expected, layer->scale());
+    require(same_bits(layer->effective_weight(), expected), path + " is not W + scale B A");
+  }
+  {
+    const lora::ScopedDisable off(net_);
+    for (const auto& [path, layer] : lora::lora_layers(net_)) {
+      require(same_bits(layer->effective_weight(), layer->base().weight.value),
+              path + " is not W while disabled");
+    }
+    require(same_bits(probe_logits(), kept_logits_), "the disabled model's logits have changed");
+  }
+  return {"the frozen weights and biases are the kept copy, bit for bit",
+          "the effective weight of every layer is W + scale B A",
+          "with LoRA disabled the weights and the logits are the pretrained model's, bit for bit"};
+}
+
+}  // namespace mnist_lora

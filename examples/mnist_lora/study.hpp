@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include <lora/data/data_loader.hpp>
+#include <lora/data/mnist.hpp>
+#include <lora/lora.hpp>
+
+#include "mnist_lora/result.hpp"
+
+namespace mnist_lora {
+
+/// The steps of the study, to be called in their order. All randomness comes from one generator in
+/// PyTorch's order, so that `seed` gives the initial weights and batches of
+/// torch.manual_seed(seed).
+class Study {
+ public:
+  Study(const Settings& settings, const lora::Mnist& data, bool quiet);
+
+  /// 784-1000-1500-1300-10 with ReLU between.
+  const StudyResult& result() const { return result_; }
+  lora::Sequential<float>& net() { return net_; }
+
+  /// Trains every weight, and keeps a copy of them.
+  void pretrain();
+
+  /// Puts an adapter on every layer and freezes the rest. Returns the frozen parameters' names.
+  std::vector<std::string> adapt();
+
+  /// Trains the adapters on the target digits.
+  void finetune();
+
+  Evaluation evaluate();
+  void evaluate_pretrained() { result_.pretrained = evaluate(); }
+  void evaluate_lora_on() { result_.lora_on = evaluate(); }
+  void evaluate_lora_off();
+
+  /// Checks, bit for bit, that the frozen weights are the kept copy, that what each layer
+  /// multiplies by is W + scale B A, and that the disabled model is the pretrained one. Returns
+  /// what was checked; throws lora::Error at the first difference.
+  std::vector<std::string> check();
+
+  /// The sample indices of the first batches, in PyTorch's order.
+  const std::vector<lora::index_t>& pretrain_order() const { return pretrain_order_; }
+  const std::vector<lora::index_t>& finetune_order() const { return finetune_order_; }
+
+  StudyResult& mutable_result() { return result_; }
+
+ private:
+  std::vector<double> train(lora::DataLoader<float>& loader, lora::index_t batches,
+                            lora::Adam<float>& adam, const std::string& label, double& seconds);
+  lora::Tensor<float> probe_logits();
+
+  const lora::Mnist& data_;
+  bool quiet_;
+  lora::TorchGenerator generator_;
+  lora::Sequential<float> net_;
+  StudyResult result_;
+  std::vector<lora::Tensor<float>> kept_weights_;
+  lora::Tensor<float> kept_logits_;
+  std::vector<lora::index_t> pretrain_order_, finetune_order_;
+};
+
+}  // namespace mnist_lora
