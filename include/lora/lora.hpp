@@ -4,6 +4,7 @@
 #include <lora/device.hpp>
 #include <lora/error.hpp>
 #include <lora/gradient.hpp>
+#include <lora/io/checkpoint.hpp>
 #include <lora/nn/adapt.hpp>
 #include <lora/nn/linear.hpp>
 #include <lora/nn/lora_config.hpp>

@@ -53,7 +53,10 @@ class Shape {
   /// As PyTorch prints it, without "torch.Size": "(10, 784)", "(784,)", "()".
   std::string to_string() const {
     std::string text = "(";
-    for (int i = 0; i < rank_; ++i) text += (i ? ", " : "") + std::to_string((*this)[i]);
+    for (int i = 0; i < rank_; ++i) {
+      if (i > 0) text += ", ";
+      text += std::to_string((*this)[i]);
+    }
     return text + (rank_ == 1 ? ",)" : ")");
   }
 

@@ -29,6 +29,10 @@ void for_each_child(Module<T>& module, const std::string& prefix, const Visit& v
   }
 }
 
+inline bool is_adapter_parameter(std::string_view name) {
+  return name.ends_with("lora_A.weight") || name.ends_with("lora_B.weight");
+}
+
 inline bool matches_target(std::string_view path, const std::vector<std::string>& targets) {
   if (targets.empty()) return true;
   for (const std::string& target : targets) {
@@ -56,8 +60,7 @@ template <class T>
 std::vector<std::string> mark_only_lora_as_trainable(Module<T>& module) {
   std::vector<std::string> frozen;
   for (const NamedParameter<T>& named : module.named_parameters()) {
-    const bool is_adapter =
-        named.name.ends_with("lora_A.weight") || named.name.ends_with("lora_B.weight");
+    const bool is_adapter = detail::is_adapter_parameter(named.name);
     named.parameter->trainable = is_adapter;
     if (!is_adapter) frozen.push_back(named.name);
   }

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <filesystem>
+#include <span>
+#include <string>
+#include <utility>
+
+#include <lora/error.hpp>
+
+// The one file with POSIX calls. std::ofstream would not do: it does not tell a full disk from
+// success before it is closed, and cannot flush to the disk.
+
+namespace lora::inline v0::detail {
+
+/// Writes a file that is either all there or not at all, even if the power fails: into a new file
+/// beside it, flushed to the disk, which then takes the name. Without commit() the old file stays.
+class AtomicFile {
+ public:
+  /// Throws FileError when the folder cannot be written to, or when the target exists and is no
+  /// regular file.
+  explicit AtomicFile(std::filesystem::path target) : target_(std::move(target)) {
+    std::error_code ignored;
+    const auto status = std::filesystem::status(target_, ignored);
+    if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status)) {
+      throw FileError(target_.string() + ": expected a regular file or none to write to");
+    }
+    static std::atomic<unsigned> count{0};
+    temporary_ = target_;
+    temporary_ += ".tmp" + std::to_string(::getpid()) + "." + std::to_string(count++);
+    file_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (file_ < 0) fail("cannot be written");
+  }
+
+  AtomicFile(const AtomicFile&) = delete;
+  AtomicFile& operator=(const AtomicFile&) = delete;
+
+  ~AtomicFile() { discard(); }
+
+  void write(std::span<const std::byte> bytes) {
+    while (!bytes.empty()) {
+      const ssize_t written = ::write(file_, bytes.data(), bytes.size());
+      if (written < 0 && errno == EINTR) continue;
+      if (written <= 0) fail("cannot be written");
+      bytes = bytes.subspan(static_cast<std::size_t>(written));
+    }
+  }
+
+  void write(const std::string& text) { write(std::as_bytes(std::span(text))); }
+
+  /// Makes what was written the file. Throws FileError, and the old file stays.
+  void commit() {
+    if (::fsync(file_) != 0) fail("cannot be flushed to the disk");
+    if (::close(std::exchange(file_, -1)) != 0) fail("cannot be closed");
+    if (::rename(temporary_.c_str(), target_.c_str()) != 0) fail("cannot be put in place");
+    temporary_.clear();
+    // The new name is in the folder, which is flushed as well; some file systems cannot do that.
+    const auto folder = target_.has_parent_path() ? target_.parent_path() : ".";
+    if (const int handle = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        handle >= 0) {
+      ::fsync(handle);
+      ::close(handle);
+    }
+  }
+
+ private:
+  [[noreturn]] void fail(const char* what) {
+    const std::string reason = std::strerror(errno);
+    discard();
+    throw FileError(target_.string() + ": " + what + ": " + reason);
+  }
+
+  void discard() noexcept {
+    if (file_ >= 0) ::close(std::exchange(file_, -1));
+    if (!temporary_.empty()) ::unlink(temporary_.c_str());
+    temporary_.clear();
+  }
+
+  std::filesystem::path target_, temporary_;
+  int file_ = -1;
+};
+
+}  // namespace lora::inline v0::detail

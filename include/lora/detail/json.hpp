@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <cstdint>
+#include <limits>
+#include <string>
+#include <string_view>
+
+#include <lora/error.hpp>
+
+namespace lora::inline v0::detail {
+
+/// Pulls the few kinds of JSON value that a safetensors header has out of a text, strictly: no
+/// recursion, no tree, nothing but RFC 8259. Throws FileError with the place of the fault.
+class JsonReader {
+ public:
+  /// `name` begins the text of every error. Both must outlive the reader.
+  JsonReader(std::string_view text, std::string_view name) : text_(text), name_(name) {}
+
+  std::size_t position() const noexcept { return at_; }
+
+  /// Whether the next character, white space aside, is `c`; if so, it is taken.
+  bool take(char c) {
+    skip_space();
+    if (at_ == text_.size() || text_[at_] != c) return false;
+    ++at_;
+    return true;
+  }
+
+  void expect(char c) {
+    if (!take(c)) fail(std::string("expected '") + c + "'");
+  }
+
+  void expect_end() {
+    skip_space();
+    if (at_ != text_.size()) fail("expected the end of the header");
+  }
+
+  /// Calls item() for each item of a list in brackets: '[' ']' or '{' '}'.
+  template <class Item>
+  void list(char open, char close, const Item& item) {
+    expect(open);
+    if (take(close)) return;
+    do {
+      item();
+    } while (take(','));
+    expect(close);
+  }
+
+  /// A whole number without sign, fraction or exponent.
+  std::uint64_t number() {
+    skip_space();
+    const std::size_t begin = at_;
+    std::uint64_t value = 0;
+    for (; at_ < text_.size() && is_digit(text_[at_]); ++at_) {
+      const auto digit = static_cast<std::uint64_t>(text_[at_] - '0');
+      if (value > (std::numeric_limits<std::uint64_t>::max() - digit) / 10) {
+        fail("expected a number below 2^64");
+      }
+      value = value * 10 + digit;
+    }
+    const bool leading_zero = at_ - begin > 1 && text_[begin] == '0';
+    const bool goes_on = at_ < text_.size() && (text_[at_] == '.' || (text_[at_] | 32) == 'e');
+    if (at_ == begin || leading_zero || goes_on) fail("expected a whole number");
+    return value;
+  }
+
+  std::string string() {
+    expect('"');
+    std::string value;
+    while (true) {
+      if (at_ == text_.size()) fail("the text ends within a string");
+      const char c = text_[at_];
+      if (c == '"') break;
+      if (static_cast<unsigned char>(c) < 0x20) fail("a control character in a string");
+      if (c == '\\') {
+        ++at_;
+        escape(value);
+      } else if (static_cast<unsigned char>(c) < 0x80) {
+        value += c;
+        ++at_;
+      } else {
+        utf8(value);
+      }
+    }
+    ++at_;
+    return value;
+  }
+
+  [[noreturn]] void fail(const std::string& what) const {
+    throw FileError(std::string(name_) + ": " + what + " at byte " + std::to_string(at_) +
+                    " of the header");
+  }
+
+ private:
+  static bool is_digit(char c) { return c >= '0' && c <= '9'; }
+
+  void skip_space() {
+    while (at_ < text_.size() &&
+           (text_[at_] == ' ' || text_[at_] == '\t' || text_[at_] == '\n' || text_[at_] == '\r')) {
+      ++at_;
+    }
+  }
+
+  void escape(std::string& value) {
+    constexpr std::string_view kNames = "\"\\/bfnrt", kValues = "\"\\/\b\f\n\r\t";
+    if (at_ == text_.size()) fail("the text ends within a string");
+    const char c = text_[at_++];
+    if (const auto i = kNames.find(c); i != std::string_view::npos) {
+      value += kValues[i];
+    } else if (c == 'u') {
+      std::uint32_t code = hex4();
+      if (code >= 0xD800 && code < 0xDC00 && text_.substr(at_, 2) == "\\u") {
+        at_ += 2;
+        const std::uint32_t low = hex4();
+        if (low < 0xDC00 || low > 0xDFFF) fail("half a surrogate pair");
+        code = 0x10000 + ((code - 0xD800) << 10) + (low - 0xDC00);
+      } else if (code >= 0xD800 && code < 0xE000) {
+        fail("half a surrogate pair");
+      }
+      append_utf8(value, code);
+    } else {
+      fail("an unknown escape in a string");
+    }
+  }
+
+  std::uint32_t hex4() {
+    std::uint32_t code = 0;
+    for (int i = 0; i < 4; ++i, ++at_) {
+      const char c = at_ < text_.size() ? text_[at_] : '\0';
+      const char lower = static_cast<char>(c | 32);
+      if (is_digit(c)) {
+        code = code * 16 + static_cast<std::uint32_t>(c - '0');
+      } else if (lower >= 'a' && lower <= 'f') {
+        code = code * 16 + static_cast<std::uint32_t>(lower - 'a' + 10);
+      } else {
+        fail("expected four hexadecimal digits");
+      }
+    }
+    return code;
+  }
+
+  static void append_utf8(std::string& value, std::uint32_t code) {
+    const auto tail = [&](int shift) {
+      value += static_cast<char>(0x80 | ((code >> shift) & 0x3F));
+    };
+    if (code < 0x80) {
+      value += static_cast<char>(code);
+    } else if (code < 0x800) {
+      value += static_cast<char>(0xC0 | code >> 6);
+      tail(0);
+    } else if (code < 0x10000) {
+      value += static_cast<char>(0xE0 | code >> 12);
+      tail(6), tail(0);
+    } else {
+      value += static_cast<char>(0xF0 | code >> 18);
+      tail(12), tail(6), tail(0);
+    }
+  }
+
+  // One character of several bytes: no overlong form, no surrogate, none beyond U+10FFFF.
+  void utf8(std::string& value) {
+    const auto first = static_cast<unsigned char>(text_[at_]);
+    const std::size_t length = first >= 0xF0 ? 4 : first >= 0xE0 ? 3 : 2;
+    std::uint32_t code = first & (0xFFu >> (length + 1));
+    const bool begins = first >= 0xC2 && first <= 0xF4;
+    if (!begins || text_.size() - at_ < length) fail("invalid UTF-8");
+    for (std::size_t i = 1; i < length; ++i) {
+      const auto next = static_cast<unsigned char>(text_[at_ + i]);
+      if ((next & 0xC0) != 0x80) fail("invalid UTF-8");
+      code = code << 6 | (next & 0x3Fu);
+    }
+    const bool overlong = (length == 3 && code < 0x800) || (length == 4 && code < 0x10000);
+    if (overlong || (code >= 0xD800 && code < 0xE000) || code > 0x10FFFF) fail("invalid UTF-8");
+    value += text_.substr(at_, length);
+    at_ += length;
+  }
+
+  std::string_view text_;
+  std::string_view name_;
+  std::size_t at_ = 0;
+};
+
+/// A string as JSON writes it, with its quotes.
+inline std::string json_quoted(std::string_view text) {
+  std::string out = "\"";
+  for (const char c : text) {
+    if (c == '"' || c == '\\') {
+      out += '\\';
+      out += c;
+    } else if (static_cast<unsigned char>(c) < 0x20) {
+      constexpr const char* kHex = "0123456789abcdef";
+      out += "\\u00";
+      out += kHex[static_cast<unsigned char>(c) >> 4];
+      out += kHex[c & 15];
+    } else {
+      out += c;
+    }
+  }
+  return out + '"';
+}
+
+}  // namespace lora::inline v0::detail

@@ -1,0 +1,299 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cstdint>
+#include <filesystem>
+#include <fstream>
+#include <limits>
+#include <map>
+#include <span>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include <lora/detail/atomic_file.hpp>
+#include <lora/detail/json.hpp>
+#include <lora/error.hpp>
+#include <lora/tensor.hpp>
+
+// The safetensors format: the length N of the header as 8 bytes, little-endian; the header, JSON;
+// then the tensors' bytes without gaps. Written strictly after its README; read with its checks:
+// every size is computed without overflow and held against the file.
+
+static_assert(std::endian::native == std::endian::little,
+              "safetensors files are little-endian and so must be the processor");
+
+namespace lora::inline v0 {
+
+/// One tensor of a file: where it lies, and what it is.
+struct TensorInfo {
+  std::string dtype;                 ///< "F32", "BF16", ...
+  std::vector<std::uint64_t> shape;  ///< outermost first; empty for a scalar
+  std::uint64_t begin = 0, end = 0;  ///< bytes, from the end of the header
+};
+
+namespace detail {
+
+struct Dtype {
+  std::string_view name;
+  std::uint64_t bits;
+};
+
+/// In the order of the reference implementation, by which tensors are sorted in a file.
+inline constexpr std::array<Dtype, 22> kDtypes{
+    {{"BOOL", 8},        {"F4", 4},      {"F6_E2M3", 6}, {"F6_E3M2", 6}, {"U8", 8},
+     {"I8", 8},          {"F8_E5M2", 8}, {"F8_E4M3", 8}, {"F8_E8M0", 8}, {"F8_E4M3FNUZ", 8},
+     {"F8_E5M2FNUZ", 8}, {"I16", 16},    {"U16", 16},    {"F16", 16},    {"BF16", 16},
+     {"I32", 32},        {"U32", 32},    {"F32", 32},    {"C64", 64},    {"F64", 64},
+     {"I64", 64},        {"U64", 64}}};
+
+inline const Dtype* find_dtype(std::string_view name) {
+  const auto found = std::find_if(kDtypes.begin(), kDtypes.end(),
+                                  [&](const Dtype& dtype) { return dtype.name == name; });
+  return found == kDtypes.end() ? nullptr : &*found;
+}
+
+template <class T>
+constexpr std::string_view dtype_of() {
+  if constexpr (std::is_same_v<T, float>) return "F32";
+  if constexpr (std::is_same_v<T, double>) return "F64";
+  if constexpr (std::is_same_v<T, std::uint8_t>) return "U8";
+  if constexpr (std::is_same_v<T, std::int32_t>) return "I32";
+  if constexpr (std::is_same_v<T, std::int64_t>) return "I64";
+}
+
+inline std::string to_string(const std::vector<std::uint64_t>& shape) {
+  std::string text = "[";
+  for (const std::uint64_t size : shape) {
+    if (text.size() > 1) text += ',';
+    text += std::to_string(size);
+  }
+  return text + "]";
+}
+
+}  // namespace detail
+
+/// A safetensors file, its header read and checked. Tensors are read from the disk when asked for.
+class SafetensorsFile {
+ public:
+  /// A longer header is refused; real ones have some hundred bytes a tensor.
+  static constexpr std::uint64_t kMaxHeader = std::uint64_t{16} << 20;
+
+  /// Throws FileError on anything but a whole, valid file.
+  explicit SafetensorsFile(std::filesystem::path path) : path_(std::move(path)) {
+    std::error_code error;
+    const auto status = std::filesystem::status(path_, error);
+    if (!std::filesystem::exists(status)) fail("there is no such file");
+    if (!std::filesystem::is_regular_file(status)) fail("expected a regular file");
+    const std::uint64_t size = std::filesystem::file_size(path_, error);
+    if (error) fail(error.message());
+    if (size < 8) fail("expected a safetensors file, found " + std::to_string(size) + " bytes");
+    std::uint64_t length = 0;
+    read_at(0, &length, 8);
+    if (length > kMaxHeader) {
+      fail("the header is " + std::to_string(length) + " bytes long, expected at most " +
+           std::to_string(kMaxHeader));
+    }
+    if (length > size - 8) {
+      fail("the header is " + std::to_string(length) + " bytes long, the file has " +
+           std::to_string(size));
+    }
+    std::string header(length, '\0');
+    read_at(8, header.data(), length);
+    data_ = 8 + length;
+    parse(header);
+    check_layout(size - data_);
+  }
+
+  const std::map<std::string, TensorInfo>& tensors() const noexcept { return tensors_; }
+  const std::map<std::string, std::string>& metadata() const noexcept { return metadata_; }
+
+  /// The tensor of that name. Throws FileError when there is none, or when its type is not T.
+  template <class T>
+  Tensor<T> read(const std::string& name) const {
+    const auto found = tensors_.find(name);
+    if (found == tensors_.end()) fail("there is no tensor \"" + name + "\"");
+    const TensorInfo& info = found->second;
+    if (info.dtype != detail::dtype_of<T>()) {
+      fail("tensor \"" + name + "\" is " + info.dtype + ", expected " +
+           std::string(detail::dtype_of<T>()));
+    }
+    if (info.shape.size() > Shape::kMaxRank) {
+      fail("tensor \"" + name + "\" has shape " + detail::to_string(info.shape) +
+           ", expected at most 4 sizes");
+    }
+    std::vector<index_t> sizes(info.shape.begin(), info.shape.end());
+    Tensor<T> tensor;
+    tensor.resize(Shape(sizes.begin(), sizes.end()));
+    read_at(data_ + info.begin, tensor.data(), info.end - info.begin);
+    return tensor;
+  }
+
+ private:
+  [[noreturn]] void fail(const std::string& what) const {
+    throw FileError(path_.string() + ": " + what);
+  }
+
+  void read_at(std::uint64_t offset, void* to, std::uint64_t bytes) const {
+    if (bytes == 0) return;
+    std::ifstream file(path_, std::ios::binary);
+    file.seekg(static_cast<std::streamoff>(offset));
+    file.read(static_cast<char*>(to), static_cast<std::streamsize>(bytes));
+    if (!file) fail("cannot be read");
+  }
+
+  void parse(const std::string& header) {
+    const std::string name = path_.string();
+    if (header.empty() || header[0] != '{') fail("the header does not begin with '{'");
+    detail::JsonReader json(header, name);
+    bool has_metadata = false;
+    json.list('{', '}', [&] {
+      const std::string key = json.string();
+      json.expect(':');
+      if (key == "__metadata__") {
+        if (std::exchange(has_metadata, true)) json.fail("a second __metadata__");
+        json.list('{', '}', [&] {
+          std::string entry = json.string();
+          json.expect(':');
+          if (!metadata_.emplace(entry, json.string()).second) json.fail("\"" + entry + "\" twice");
+        });
+      } else if (!tensors_.emplace(key, parse_tensor(json)).second) {
+        json.fail("tensor \"" + key + "\" twice");
+      }
+    });
+    json.expect_end();
+  }
+
+  static TensorInfo parse_tensor(detail::JsonReader& json) {
+    TensorInfo info;
+    bool has_dtype = false, has_shape = false, has_offsets = false;
+    json.list('{', '}', [&] {
+      const std::string field = json.string();
+      json.expect(':');
+      if (field == "dtype" && !std::exchange(has_dtype, true)) {
+        info.dtype = json.string();
+      } else if (field == "shape" && !std::exchange(has_shape, true)) {
+        json.list('[', ']', [&] { info.shape.push_back(json.number()); });
+      } else if (field == "data_offsets" && !std::exchange(has_offsets, true)) {
+        json.expect('[');
+        info.begin = json.number();
+        json.expect(',');
+        info.end = json.number();
+        json.expect(']');
+      } else {
+        json.fail("the unexpected field \"" + field + "\"");
+      }
+    });
+    if (!has_dtype || !has_shape || !has_offsets) {
+      json.fail("a tensor without dtype, shape or data_offsets");
+    }
+    return info;
+  }
+
+  // Every tensor has the bytes its shape asks for, and together they fill the file without gaps.
+  void check_layout(std::uint64_t data_bytes) const {
+    std::vector<std::pair<const std::string, TensorInfo> const*> in_order;
+    for (const auto& named : tensors_) {
+      const auto& [name, info] = named;
+      const detail::Dtype* dtype = detail::find_dtype(info.dtype);
+      if (!dtype) fail("tensor \"" + name + "\" has the unknown dtype \"" + info.dtype + "\"");
+      std::uint64_t bits = dtype->bits;
+      for (const std::uint64_t size : info.shape) {
+        if (size != 0 && bits > std::numeric_limits<std::uint64_t>::max() / size) {
+          fail("tensor \"" + name + "\" has the impossible shape " + detail::to_string(info.shape));
+        }
+        bits *= size;
+      }
+      if (info.begin > info.end || bits % 8 != 0 || info.end - info.begin != bits / 8) {
+        fail("tensor \"" + name + "\", " + info.dtype + " " + detail::to_string(info.shape) +
+             ", does not fit its offsets " + std::to_string(info.begin) + " to " +
+             std::to_string(info.end));
+      }
+      in_order.push_back(&named);
+    }
+    std::sort(in_order.begin(), in_order.end(), [](const auto* a, const auto* b) {
+      return std::pair(a->second.begin, a->second.end) < std::pair(b->second.begin, b->second.end);
+    });
+    std::uint64_t expected = 0;
+    for (const auto* named : in_order) {
+      if (named->second.begin != expected) {
+        fail("tensor \"" + named->first + "\" begins at byte " +
+             std::to_string(named->second.begin) + ", expected " + std::to_string(expected));
+      }
+      expected = named->second.end;
+    }
+    if (expected != data_bytes) {
+      fail("the tensors take " + std::to_string(expected) + " bytes, the file has " +
+           std::to_string(data_bytes) + " for them");
+    }
+  }
+
+  std::filesystem::path path_;
+  std::uint64_t data_ = 0;
+  std::map<std::string, TensorInfo> tensors_;
+  std::map<std::string, std::string> metadata_;
+};
+
+/// A tensor to be written; `data` must live until then.
+struct TensorEntry {
+  std::string name;
+  std::string dtype;
+  std::vector<std::uint64_t> shape;
+  std::span<const std::byte> data;
+};
+
+template <class T>
+TensorEntry tensor_entry(std::string name, const Tensor<T>& x) {
+  TensorEntry entry{
+      std::move(name), std::string(detail::dtype_of<T>()), {}, std::as_bytes(x.span())};
+  for (int i = 0; i < x.shape().rank(); ++i) {
+    entry.shape.push_back(static_cast<std::uint64_t>(x.dim(i)));
+  }
+  return entry;
+}
+
+/// Writes a safetensors file, atomically. The same tensors give the same bytes: they are ordered by
+/// type, largest first, and then by name, as the reference implementation does. Throws FileError,
+/// and an old file of that name stays as it was.
+inline void write_safetensors(const std::filesystem::path& path, std::vector<TensorEntry> entries,
+                              const std::map<std::string, std::string>& metadata = {}) {
+  std::sort(entries.begin(), entries.end(), [](const TensorEntry& a, const TensorEntry& b) {
+    const detail::Dtype* da = detail::find_dtype(a.dtype);
+    const detail::Dtype* db = detail::find_dtype(b.dtype);
+    return da != db ? da > db : a.name < b.name;
+  });
+  std::string header = "{";
+  if (!metadata.empty()) {
+    header += "\"__metadata__\":{";
+    const char* separator = "";
+    for (const auto& [key, value] : metadata) {
+      header += separator + detail::json_quoted(key) + ":" + detail::json_quoted(value);
+      separator = ",";
+    }
+    header += "}";
+  }
+  std::uint64_t offset = 0;
+  for (const TensorEntry& entry : entries) {
+    if (header.size() > 1) header += ",";
+    header += detail::json_quoted(entry.name) + ":{\"dtype\":\"" + entry.dtype +
+              "\",\"shape\":" + detail::to_string(entry.shape) + ",\"data_offsets\":[" +
+              std::to_string(offset) + "," + std::to_string(offset + entry.data.size()) + "]}";
+    offset += entry.data.size();
+  }
+  header += "}";
+  header.resize((header.size() + 7) / 8 * 8, ' ');
+
+  detail::AtomicFile file(path);
+  const std::uint64_t length = header.size();
+  file.write(std::as_bytes(std::span(&length, 1)));
+  file.write(header);
+  for (const TensorEntry& entry : entries) file.write(entry.data);
+  file.commit();
+}
+
+}  // namespace lora::inline v0
