@@ -10,7 +10,8 @@
 
 // The matrix products of a linear layer for batches of few rows, where the weight is by far the
 // largest operand: every core below reads it once, row by row, for as many rows of the batch as fit
-// in registers. Sums run in one fixed order, whatever the number of threads.
+// in registers: 20 sums of AVX-512's 32 registers, 10 of the 16 that the others have. Sums run in
+// one fixed order, whatever the number of threads.
 
 namespace lora::inline v0::cpu {
 
@@ -29,22 +30,23 @@ struct LinearCore {
                                      VectorView<const T> bias, LowRankTerm<T> low_rank,
                                      MatrixView<T> y, std::int64_t begin, std::int64_t end) {
     std::int64_t o = begin;
-    for (; o + 2 <= end; o += 2) batch<Bytes, 2>(x, w, bias, low_rank, y, o);
-    for (; o < end; ++o) batch<Bytes, 1>(x, w, bias, low_rank, y, o);
+    for (; o + 2 <= end; o += 2) {
+      std::int64_t row = 0;
+      if constexpr (Bytes == 64) {
+        for (; row + 10 <= x.rows; row += 10) block<Bytes, 2, 10>(x, w, bias, low_rank, y, o, row);
+      }
+      for (; row + 5 <= x.rows; row += 5) block<Bytes, 2, 5>(x, w, bias, low_rank, y, o, row);
+      for (; row < x.rows; ++row) block<Bytes, 2, 1>(x, w, bias, low_rank, y, o, row);
+    }
+    // At most one row of W is left over: not worth code of its own for several rows of x.
+    for (; o < end; ++o) {
+      for (std::int64_t row = 0; row < x.rows; ++row) {
+        block<Bytes, 1, 1>(x, w, bias, low_rank, y, o, row);
+      }
+    }
   }
 
  private:
-  template <int Bytes, int N, class T>
-  static LORA_ALWAYS_INLINE void batch(const MatrixView<const T>& x, const MatrixView<const T>& w,
-                                       const VectorView<const T>& bias,
-                                       const LowRankTerm<T>& low_rank, const MatrixView<T>& y,
-                                       std::int64_t o) {
-    std::int64_t row = 0;
-    for (; row + 10 <= x.rows; row += 10) block<Bytes, N, 10>(x, w, bias, low_rank, y, o, row);
-    for (; row + 4 <= x.rows; row += 4) block<Bytes, N, 4>(x, w, bias, low_rank, y, o, row);
-    for (; row < x.rows; ++row) block<Bytes, N, 1>(x, w, bias, low_rank, y, o, row);
-  }
-
   // M rows of x against N rows of W.
   template <int Bytes, int N, int M, class T>
   static LORA_ALWAYS_INLINE void block(const MatrixView<const T>& x, const MatrixView<const T>& w,
@@ -73,29 +75,37 @@ struct LinearCore {
         if constexpr (N == 2) sum1[m] += v * b;
       }
     }
+    T sums[N][M];
     LORA_UNROLL
     for (int m = 0; m < M; ++m) {
-      finish<S>(sum0[m], x0 + m * stride, w0, whole, w.cols, bias, low_rank, y, row + m, o);
-      if constexpr (N == 2) {
-        finish<S>(sum1[m], x0 + m * stride, w1, whole, w.cols, bias, low_rank, y, row + m, o + 1);
-      }
+      sums[0][m] = S::sum(sum0[m]);
+      if constexpr (N == 2) sums[1][m] = S::sum(sum1[m]);
+    }
+    for (int n = 0; n < N; ++n) {
+      finish(sums[n], M, x, w.row(o + n), whole, bias, low_rank, y, row, o + n);
     }
   }
 
-  template <class S, class T>
-  static LORA_ALWAYS_INLINE void finish(const typename S::Vector& sums, const T* x, const T* w,
-                                        std::int64_t whole, std::int64_t cols,
-                                        const VectorView<const T>& bias,
-                                        const LowRankTerm<T>& low_rank, const MatrixView<T>& y,
-                                        std::int64_t row, std::int64_t o) {
-    T sum = S::sum(sums);
-    for (std::int64_t k = whole; k < cols; ++k) sum += x[k] * w[k];
-    if (bias.data) sum += bias[o];
-    if (low_rank.b.data) {
-      for (std::int64_t r = 0; r < low_rank.b.cols; ++r)
-        sum += low_rank.h(row, r) * low_rank.b(o, r);
+  // The rest of each sum behind the whole vectors, and what is added to it. Not inlined: once a
+  // block is seldom enough, and the code is the same for every block size and instruction set.
+  template <class T>
+  static LORA_NEVER_INLINE void finish(const T* sums, int count, const MatrixView<const T>& x,
+                                       const T* w, std::int64_t whole,
+                                       const VectorView<const T>& bias,
+                                       const LowRankTerm<T>& low_rank, const MatrixView<T>& y,
+                                       std::int64_t row, std::int64_t o) {
+    for (int m = 0; m < count; ++m) {
+      T sum = sums[m];
+      const T* x_row = x.row(row + m);
+      for (std::int64_t k = whole; k < x.cols; ++k) sum += x_row[k] * w[k];
+      if (bias.data) sum += bias[o];
+      if (low_rank.b.data) {
+        for (std::int64_t r = 0; r < low_rank.b.cols; ++r) {
+          sum += low_rank.h(row + m, r) * low_rank.b(o, r);
+        }
+      }
+      y(row + m, o) = sum;
     }
-    y(row, o) = sum;
   }
 };
 
@@ -117,8 +127,12 @@ struct LinearBackwardInputCore {
     for (std::int64_t o = 0; o < w.rows; o += kGroup) {
       const std::int64_t o_end = std::min(o + kGroup, w.rows);
       std::int64_t row = 0;
-      for (; row + 10 <= dx.rows; row += 10) rows<Bytes, 10>(dy, w, dx, row, o, o_end, begin, end);
-      for (; row + 4 <= dx.rows; row += 4) rows<Bytes, 4>(dy, w, dx, row, o, o_end, begin, end);
+      if constexpr (Bytes == 64) {
+        for (; row + 10 <= dx.rows; row += 10) {
+          rows<Bytes, 10>(dy, w, dx, row, o, o_end, begin, end);
+        }
+      }
+      for (; row + 5 <= dx.rows; row += 5) rows<Bytes, 5>(dy, w, dx, row, o, o_end, begin, end);
       for (; row < dx.rows; ++row) rows<Bytes, 1>(dy, w, dx, row, o, o_end, begin, end);
     }
   }

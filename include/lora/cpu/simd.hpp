@@ -15,6 +15,7 @@
 // never by value: their calling convention would depend on the instruction set.
 
 #define LORA_ALWAYS_INLINE __attribute__((always_inline)) inline
+#define LORA_NEVER_INLINE __attribute__((noinline))
 #define LORA_UNROLL _Pragma("GCC unroll 16")
 
 #if defined(__x86_64__)

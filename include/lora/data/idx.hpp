@@ -3,12 +3,12 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <fstream>
 #include <limits>
 #include <span>
 #include <string>
 #include <vector>
 
+#include <lora/detail/file.hpp>
 #include <lora/error.hpp>
 #include <lora/tensor.hpp>
 
@@ -64,26 +64,16 @@ inline Tensor<std::uint8_t> parse_idx(std::span<const std::uint8_t> bytes,
 
 namespace detail {
 
-/// A regular file's bytes, at most `limit` of them. A folder, a pipe or a device is refused before
-/// it is opened: reading one could wait for ever.
+/// A regular file's bytes, at most `limit` of them.
 inline std::vector<std::uint8_t> read_regular_file(const std::filesystem::path& path,
                                                    std::uint64_t limit) {
-  std::error_code error;
-  const auto status = std::filesystem::status(path, error);
-  if (!std::filesystem::exists(status)) throw FileError(path.string() + ": there is no such file");
-  if (!std::filesystem::is_regular_file(status)) {
-    throw FileError(path.string() + ": expected a regular file");
-  }
-  const std::uint64_t size = std::filesystem::file_size(path, error);
-  if (error) throw FileError(path.string() + ": " + error.message());
-  if (size > limit) {
+  const InputFile file(path);
+  if (file.size() > limit) {
     throw FileError(path.string() + ": expected at most " + std::to_string(limit) +
-                    " bytes, found " + std::to_string(size));
+                    " bytes, found " + std::to_string(file.size()));
   }
-  std::vector<std::uint8_t> bytes(size);
-  std::ifstream file(path, std::ios::binary);
-  file.read(reinterpret_cast<char*>(bytes.data()), static_cast<std::streamsize>(size));
-  if (!file) throw FileError(path.string() + ": cannot be read");
+  std::vector<std::uint8_t> bytes(file.size());
+  file.read_at(0, std::as_writable_bytes(std::span(bytes)));
   return bytes;
 }
 

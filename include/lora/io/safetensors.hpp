@@ -6,7 +6,6 @@
 #include <bit>
 #include <cstdint>
 #include <filesystem>
-#include <fstream>
 #include <limits>
 #include <map>
 #include <span>
@@ -16,7 +15,7 @@
 #include <utility>
 #include <vector>
 
-#include <lora/detail/atomic_file.hpp>
+#include <lora/detail/file.hpp>
 #include <lora/detail/json.hpp>
 #include <lora/error.hpp>
 #include <lora/tensor.hpp>
@@ -85,16 +84,11 @@ class SafetensorsFile {
   static constexpr std::uint64_t kMaxHeader = std::uint64_t{16} << 20;
 
   /// Throws FileError on anything but a whole, valid file.
-  explicit SafetensorsFile(std::filesystem::path path) : path_(std::move(path)) {
-    std::error_code error;
-    const auto status = std::filesystem::status(path_, error);
-    if (!std::filesystem::exists(status)) fail("there is no such file");
-    if (!std::filesystem::is_regular_file(status)) fail("expected a regular file");
-    const std::uint64_t size = std::filesystem::file_size(path_, error);
-    if (error) fail(error.message());
+  explicit SafetensorsFile(std::filesystem::path path) : path_(std::move(path)), file_(path_) {
+    const std::uint64_t size = file_.size();
     if (size < 8) fail("expected a safetensors file, found " + std::to_string(size) + " bytes");
     std::uint64_t length = 0;
-    read_at(0, &length, 8);
+    file_.read_at(0, std::as_writable_bytes(std::span(&length, 1)));
     if (length > kMaxHeader) {
       fail("the header is " + std::to_string(length) + " bytes long, expected at most " +
            std::to_string(kMaxHeader));
@@ -104,7 +98,7 @@ class SafetensorsFile {
            std::to_string(size));
     }
     std::string header(length, '\0');
-    read_at(8, header.data(), length);
+    file_.read_at(8, std::as_writable_bytes(std::span(header)));
     data_ = 8 + length;
     parse(header);
     check_layout(size - data_);
@@ -130,21 +124,13 @@ class SafetensorsFile {
     std::vector<index_t> sizes(info.shape.begin(), info.shape.end());
     Tensor<T> tensor;
     tensor.resize(Shape(sizes.begin(), sizes.end()));
-    read_at(data_ + info.begin, tensor.data(), info.end - info.begin);
+    file_.read_at(data_ + info.begin, std::as_writable_bytes(tensor.span()));
     return tensor;
   }
 
  private:
   [[noreturn]] void fail(const std::string& what) const {
     throw FileError(path_.string() + ": " + what);
-  }
-
-  void read_at(std::uint64_t offset, void* to, std::uint64_t bytes) const {
-    if (bytes == 0) return;
-    std::ifstream file(path_, std::ios::binary);
-    file.seekg(static_cast<std::streamoff>(offset));
-    file.read(static_cast<char*>(to), static_cast<std::streamsize>(bytes));
-    if (!file) fail("cannot be read");
   }
 
   void parse(const std::string& header) {
@@ -234,6 +220,7 @@ class SafetensorsFile {
   }
 
   std::filesystem::path path_;
+  detail::InputFile file_;
   std::uint64_t data_ = 0;
   std::map<std::string, TensorInfo> tensors_;
   std::map<std::string, std::string> metadata_;

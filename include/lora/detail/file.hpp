@@ -17,10 +17,58 @@
 
 #include <lora/error.hpp>
 
-// The one file with POSIX calls. std::ofstream would not do: it does not tell a full disk from
-// success before it is closed, and cannot flush to the disk.
+// The one file with POSIX calls. Streams would not do: std::ifstream waits for ever on a pipe, and
+// std::ofstream does not tell a full disk from success before it is closed and cannot flush to it.
 
 namespace lora::inline v0::detail {
+
+/// A regular file to read from, at any place. A folder, a pipe or a device is refused.
+class InputFile {
+ public:
+  /// Throws FileError when there is no such file or it cannot be read.
+  explicit InputFile(std::filesystem::path path) : path_(std::move(path)) {
+    // Without O_NONBLOCK, opening a pipe that nobody writes to would never return.
+    file_ = ::open(path_.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    if (file_ < 0) {
+      fail(errno == ENOENT ? "there is no such file"
+                           : std::string("cannot be read: ") + std::strerror(errno));
+    }
+    struct stat status {};
+    if (::fstat(file_, &status) != 0 || !S_ISREG(status.st_mode)) {
+      ::close(file_);
+      fail("expected a regular file");
+    }
+    size_ = static_cast<std::uint64_t>(status.st_size);
+  }
+
+  InputFile(const InputFile&) = delete;
+  InputFile& operator=(const InputFile&) = delete;
+
+  ~InputFile() { ::close(file_); }
+
+  std::uint64_t size() const noexcept { return size_; }
+
+  /// Fills `to` with the bytes from `offset` on. Throws FileError when there are fewer.
+  void read_at(std::uint64_t offset, std::span<std::byte> to) const {
+    while (!to.empty()) {
+      const ssize_t count = ::pread(file_, to.data(), to.size(), static_cast<off_t>(offset));
+      if (count < 0 && errno == EINTR) continue;
+      if (count < 0) fail(std::string("cannot be read: ") + std::strerror(errno));
+      if (count == 0) fail("the file has become shorter while it was read");
+      to = to.subspan(static_cast<std::size_t>(count));
+      offset += static_cast<std::uint64_t>(count);
+    }
+  }
+
+ private:
+  [[noreturn]] void fail(const std::string& what) const {
+    throw FileError(path_.string() + ": " + what);
+  }
+
+  std::filesystem::path path_;
+  int file_;
+  std::uint64_t size_ = 0;
+};
 
 /// Writes a file that is either all there or not at all, even if the power fails: into a new file
 /// beside it, flushed to the disk, which then takes the name. Without commit() the old file stays.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include <lora/detail/atomic_file.hpp>
+#include <lora/detail/file.hpp>
 
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -36,7 +36,7 @@ void save(const std::filesystem::path& path, const std::string& text) {
 
 }  // namespace
 
-TEST_CASE("AtomicFile writes and replaces", "[atomic_file]") {
+TEST_CASE("AtomicFile writes and replaces", "[file]") {
   const TemporaryFolder folder;
   save(folder / "a", "old");
   CHECK(content(folder / "a") == "old");
@@ -45,7 +45,7 @@ TEST_CASE("AtomicFile writes and replaces", "[atomic_file]") {
   CHECK(files_in(folder) == 1);
 }
 
-TEST_CASE("AtomicFile without a commit leaves the old file and nothing else", "[atomic_file]") {
+TEST_CASE("AtomicFile without a commit leaves the old file and nothing else", "[file]") {
   const TemporaryFolder folder;
   save(folder / "a", "old");
   {
@@ -56,7 +56,7 @@ TEST_CASE("AtomicFile without a commit leaves the old file and nothing else", "[
   CHECK(files_in(folder) == 1);
 }
 
-TEST_CASE("AtomicFile says in one sentence why it cannot write", "[atomic_file][errors]") {
+TEST_CASE("AtomicFile says in one sentence why it cannot write", "[file][errors]") {
   const TemporaryFolder folder;
   save(folder / "file", "x");
   CHECK_THROWS_WITH(AtomicFile(folder / "missing/a"),
@@ -67,7 +67,7 @@ TEST_CASE("AtomicFile says in one sentence why it cannot write", "[atomic_file][
                     contains("/dev/full: expected a regular file or none"));
 }
 
-TEST_CASE("a full disk leaves the old file and nothing else", "[atomic_file][errors]") {
+TEST_CASE("a full disk leaves the old file and nothing else", "[file][errors]") {
   const TemporaryFolder folder;
   save(folder / "a", "old");
   const pid_t child = fork();
@@ -91,7 +91,7 @@ TEST_CASE("a full disk leaves the old file and nothing else", "[atomic_file][err
   CHECK(files_in(folder) == 1);
 }
 
-TEST_CASE("a killed writer leaves a whole file, old or new", "[atomic_file]") {
+TEST_CASE("a killed writer leaves a whole file, old or new", "[file]") {
   const TemporaryFolder folder;
   const std::string a(200000, 'a'), b(200000, 'b');
   save(folder / "f", a);
