@@ -1,40 +1,99 @@
 // SPDX-License-Identifier: MIT
 // The study: pretrain a network on MNIST, freeze it, adapt it with LoRA to four digits, compare.
-#include <CLI/CLI.hpp>
-
 #include <chrono>
 #include <cstdio>
 #include <exception>
 #include <string>
 #include <vector>
 
-#include <lora/data/gz.hpp>
-#include <lora/data/mnist.hpp>
 #include <lora/lora.hpp>
 
-#include "mnist_lora/result.hpp"
+#include "mnist_lora/data_source.hpp"
+#include "mnist_lora/json_output.hpp"
+#include "mnist_lora/options.hpp"
+#include "mnist_lora/pictures.hpp"
+#include "mnist_lora/report.hpp"
 #include "mnist_lora/study.hpp"
 #include "mnist_lora/tables.hpp"
 
 namespace {
 
+namespace fs = std::filesystem;
 using namespace mnist_lora;
 
-struct Options {
-  Settings settings;
-  int seeds = 0;
-  bool quiet = false;
-};
+void print(const std::string& text) {
+  std::fputs(text.c_str(), stdout);
+  std::fflush(stdout);
+}
 
-StudyResult run_study(const Options& options, const lora::Mnist& data) {
+void write_file(const fs::path& path, const std::string& content) {
+  lora::AtomicFile file(path);
+  file.write(content);
+  file.commit();
+}
+
+// Minutes of training should not end at a folder that cannot be written to.
+void require_writable(const Options& options) {
+  for (const std::string& folder : {options.save, options.images}) {
+    if (folder.empty()) continue;
+    std::error_code error;
+    fs::create_directories(folder, error);
+    if (error) throw lora::FileError(folder + ": cannot be made: " + error.message());
+    lora::AtomicFile probe(fs::path(folder) / "probe");
+  }
+  for (const std::string& file : {options.report, options.json}) {
+    if (!file.empty()) lora::AtomicFile probe(file);
+  }
+}
+
+lora::Device choose_device(const std::string& wanted) {
+  const std::string reason = lora::why_unavailable(lora::Device::cuda);
+  if (wanted == "cuda" && !reason.empty()) throw lora::DeviceError(reason);
+  if (wanted == "auto" && !reason.empty()) print("Device: cpu, because " + reason + "\n");
+  return wanted == "cpu" || !reason.empty() ? lora::Device::cpu : lora::Device::cuda;
+}
+
+std::vector<Picture> make_pictures(Study& study, const lora::Mnist& data) {
+  const StudyResult& result = study.result();
+  std::vector<Picture> pictures{
+      misclassified_picture("misclassified_pretrained",
+                            "Wrongly recognised by the pretrained network; in red what each was "
+                            "taken for",
+                            data.test, result.pretrained),
+      misclassified_picture("misclassified_lora_on",
+                            "Wrongly recognised with LoRA on; in red what each was taken for",
+                            data.test, result.lora_on)};
+  for (const auto& [path, layer] : lora::lora_layers(study.net())) {
+    pictures.push_back(update_picture(path, *layer));
+  }
+  return pictures;
+}
+
+void write_outputs(const Options& options, Study& study, const StudyResult& result,
+                   const lora::Mnist& data) {
+  if (!options.save.empty()) study.save(options.save);
+  if (options.images.empty() && options.report.empty()) return;
+  const std::vector<Picture> pictures = make_pictures(study, data);
+  if (!options.images.empty()) {
+    for (const Picture& picture : pictures) {
+      const std::vector<std::uint8_t> png = encode_png(picture);
+      write_file(fs::path(options.images) / (picture.name + ".png"), {png.begin(), png.end()});
+    }
+  }
+  if (!options.report.empty()) write_file(options.report, report_html(result, pictures));
+}
+
+StudyResult run_study(const Options& options, const lora::Mnist& data, lora::Device device) {
   const auto say = [&](const std::string& text) {
-    if (options.quiet) return;
-    std::fputs(text.c_str(), stdout);
-    std::fflush(stdout);
+    if (!options.quiet) print(text);
   };
   const auto start = std::chrono::steady_clock::now();
-  Study study(options.settings, data, options.quiet);
-  study.pretrain();
+  Study study(options.settings, data, options.quiet, device);
+  if (options.load.empty()) {
+    study.pretrain();
+  } else {
+    study.load_pretrained(options.load);
+  }
   study.evaluate_pretrained();
   say("\nThe pretrained network on the test images:\n" +
       evaluation_text(study.result().pretrained) + "\nIts layers:\n" +
@@ -47,7 +106,11 @@ StudyResult run_study(const Options& options, const lora::Mnist& data) {
   for (const std::string& name : frozen) say("  " + name + "\n");
   say("\n");
 
-  study.finetune();
+  if (options.load.empty()) {
+    study.finetune();
+  } else {
+    study.load_adapter(options.load);
+  }
   say("\nChecked:\n");
   for (const std::string& fact : study.check()) say("  " + fact + "\n");
   study.evaluate_lora_on();
@@ -55,58 +118,49 @@ StudyResult run_study(const Options& options, const lora::Mnist& data) {
   StudyResult result = study.result();
   result.total_seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  say("\nErrors on the test images:\n" + comparison_table(result) + "\n" + verdict(result) + "\n");
+  say("\nErrors on the test images:\n");
+  write_outputs(options, study, result, data);
   return result;
+}
+
+nlohmann::ordered_json run_seeds(Options options, const lora::Mnist& data, lora::Device device) {
+  auto runs = nlohmann::ordered_json::array();
+  std::vector<StudyResult> results;
+  options.quiet = true;
+  for (int seed = 0; seed < options.seeds; ++seed) {
+    options.settings.seed = static_cast<std::uint64_t>(seed);
+    results.push_back(run_study(options, data, device));
+    const StudyResult& r = results.back();
+    runs.push_back(to_json(r));
+    std::printf("seed %d: accuracy %.4f, LoRA on %.4f, %.1f s. %s\n", seed, r.pretrained.accuracy(),
+                r.lora_on.accuracy(), r.total_seconds, verdict(r).c_str());
+    std::fflush(stdout);
+  }
+  print("\n" + seeds_table(results));
+  return {{"runs", runs}};
 }
 
 int run(int argc, char** argv) {
   Options options;
-  Settings& s = options.settings;
-  s.threads = lora::get_num_threads();
-  CLI::App app{"Pretrains a network on MNIST, adapts it with LoRA to some digits, and compares."};
-  app.add_option("--data", s.data, "folder of the MNIST files");
-  app.add_option("--epochs", s.epochs, "epochs of pretraining")->check(CLI::Range(1, 1000));
-  app.add_option("--batch", s.batch, "batch size")->check(CLI::Range(1, 60000));
-  app.add_option("--lr", s.lr, "learning rate of Adam")->check(CLI::PositiveNumber);
-  app.add_option("--rank", s.rank, "rank of the adapters")->check(CLI::Range(1, 10));
-  app.add_option("--alpha", s.alpha, "the update is scaled by alpha / rank");
-  app.add_option("--digits", s.digits, "target digits")->delimiter(',')->check(CLI::Range(0, 9));
-  app.add_option("--finetune-batches", s.finetune_batches)->check(CLI::Range(1, 1000000));
-  app.add_option("--seed", s.seed, "weights and batches of torch.manual_seed(N)");
-  app.add_option("--seeds", options.seeds, "run seeds 0 to N-1 and report mean ± deviation");
-  app.add_option("--limit-train", s.limit_train, "pretrain on the first N images alone");
-  app.add_option("--threads", s.threads, "no result depends on it")->check(CLI::Range(1, 1024));
-  app.add_flag("--quiet", options.quiet, "print the result alone");
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    return app.exit(error);
-  }
-  lora::set_num_threads(s.threads);
-  const lora::Mnist data = lora::load_mnist(
-      s.data.empty() ? lora::default_data_dir() : std::filesystem::path(s.data), lora::GzReader{});
-  std::printf("Data: %s\n", data.name.c_str());
+  if (const auto status = parse_options(argc, argv, options)) return *status;
+  require_writable(options);
+  const lora::Device device = choose_device(options.settings.device);
+  lora::set_num_threads(options.settings.threads);
+  const lora::Mnist data = load_data(options.settings.data, options.download);
+  const std::string data_line = "Data: " + data.name + "\n";
+  print(data_line);
+  if (options.data_only) return 0;
 
-  std::vector<StudyResult> results;
-  if (options.seeds > 1) {
-    options.quiet = true;
-    for (int seed = 0; seed < options.seeds; ++seed) {
-      s.seed = static_cast<std::uint64_t>(seed);
-      results.push_back(run_study(options, data));
-      const StudyResult& r = results.back();
-      std::printf("seed %d: accuracy %.4f, LoRA on %.4f, %.1f s. %s\n", seed,
-                  r.pretrained.accuracy(), r.lora_on.accuracy(), r.total_seconds,
-                  verdict(r).c_str());
-      std::fflush(stdout);
-    }
-    std::printf("\n%s", seeds_table(results).c_str());
+  nlohmann::ordered_json json;
+  if (options.seeds > 0) {
+    json = run_seeds(options, data, device);
   } else {
-    results.push_back(run_study(options, data));
-    if (options.quiet) {
-      std::printf("%s%s\n", comparison_table(results[0]).c_str(), verdict(results[0]).c_str());
-    }
+    const StudyResult result = run_study(options, data, device);
+    print(comparison_table(result) + "\n" + verdict(result) + "\n");
+    json = to_json(result);
   }
-  std::printf("Data: %s\n", data.name.c_str());
+  if (!options.json.empty()) write_file(options.json, json.dump(2) + "\n");
+  print(data_line);
   return 0;
 }
 

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <string_view>
 #include <utility>
 
 namespace mnist_lora {
@@ -14,6 +15,16 @@ namespace {
 double seconds_between(std::chrono::steady_clock::time_point a,
                        std::chrono::steady_clock::time_point b) {
   return std::chrono::duration<double>(b - a).count();
+}
+
+bool speaks_unicode() {
+  for (const char* variable : {"LC_ALL", "LC_CTYPE", "LANG"}) {
+    const char* value = std::getenv(variable);
+    if (!value || !*value) continue;
+    const std::string_view locale = value;
+    return locale.find("UTF-8") != locale.npos || locale.find("utf8") != locale.npos;
+  }
+  return false;
 }
 
 bool has_value(const char* variable) {
@@ -30,6 +41,7 @@ ProgressBar::ProgressBar(std::string label, std::int64_t total, bool quiet, std:
       out_(out),
       terminal_(isatty(fileno(out)) != 0),
       color_(terminal_ && !has_value("NO_COLOR")),
+      unicode_(speaks_unicode()),
       start_(std::chrono::steady_clock::now()),
       drawn_(start_) {}
 
@@ -65,10 +77,12 @@ void ProgressBar::draw() {
     std::fprintf(out_, "%s  %s\n", label_.c_str(), text().c_str());
     return;
   }
-  constexpr int kWidth = 20;
-  const auto filled = static_cast<std::size_t>(total_ ? kWidth * done_ / total_
-                                                      : static_cast<std::int64_t>(kWidth));
-  const std::string bar = std::string(filled, '#') + std::string(kWidth - filled, '.');
+  constexpr std::int64_t kWidth = 24;
+  const std::int64_t filled = total_ ? kWidth * done_ / total_ : kWidth;
+  std::string bar;
+  for (std::int64_t i = 0; i < kWidth; ++i) {
+    bar += i < filled ? (unicode_ ? "\u2501" : "#") : (unicode_ ? "\u2500" : ".");
+  }
   std::fprintf(out_, "\r%s  %s%s%s  %s\x1b[K", label_.c_str(), color_ ? "\x1b[36m" : "",
                bar.c_str(), color_ ? "\x1b[0m" : "", text().c_str());
   std::fflush(out_);
@@ -76,9 +90,11 @@ void ProgressBar::draw() {
 
 void ProgressBar::finish() {
   if (quiet_) return;
-  std::fprintf(out_, "%s%s: %lld batches in %.1f s, last losses %.4f on average%s\n",
-               terminal_ ? "\r" : "", label_.c_str(), static_cast<long long>(done_), seconds(),
-               loss_, terminal_ ? "\x1b[K" : "");
+  const double elapsed = seconds();
+  std::fprintf(out_, "%s%s: %lld batches in %.1f s, %.0f a second, last losses %.4f on average%s\n",
+               terminal_ ? "\r" : "", label_.c_str(), static_cast<long long>(done_), elapsed,
+               static_cast<double>(done_) / std::max(elapsed, 1e-9), loss_,
+               terminal_ ? "\x1b[K" : "");
 }
 
 }  // namespace mnist_lora

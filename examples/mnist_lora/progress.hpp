@@ -32,6 +32,7 @@ class ProgressBar {
   std::FILE* out_;
   bool terminal_;
   bool color_;
+  bool unicode_;
   std::int64_t done_ = 0;
   double loss_ = 0;
   int tenths_ = 0;

@@ -14,7 +14,7 @@ namespace mnist_lora {
 
 struct Settings {
   std::string data;
-  std::string device = "cpu";
+  std::string device = "auto";
   int threads = 1;
   std::uint64_t seed = 0;
   int epochs = 1;
@@ -31,6 +31,7 @@ struct Settings {
 struct Evaluation {
   std::array<int, 10> wrong{};
   std::array<int, 10> total{};
+  std::vector<std::int32_t> predictions;  ///< of every test image, in the set's order
 
   int errors() const;
   int count() const;
@@ -38,6 +39,9 @@ struct Evaluation {
 
   /// Errors on the given digits.
   int errors_on(const std::vector<int>& digits) const;
+
+  /// How many images show the given digits.
+  int images_of(const std::vector<int>& digits) const;
 
   /// The 95 % Wilson score interval of the accuracy: Wilson, 1927, J. Am. Stat. Assoc. 22, p. 209.
   std::pair<double, double> interval() const;
@@ -54,10 +58,16 @@ struct StudyResult {
   std::vector<LayerShape> layers;
   std::int64_t base_parameters = 0;
   std::int64_t lora_parameters = 0;
-  std::vector<double> pretrain_loss, finetune_loss;
+  std::vector<std::int64_t> pretrain_first_batch, finetune_first_batch;  ///< indices of the samples
+  std::vector<double> pretrain_loss, finetune_loss;                      ///< of every batch
   Evaluation pretrained, lora_on, lora_off;
   double pretrain_seconds = 0, finetune_seconds = 0, total_seconds = 0;
 };
+
+bool is_target(const Settings& settings, int digit);
+
+/// The digits that are not targets.
+std::vector<int> other_digits(const Settings& settings);
 
 /// What happened, in plain words: what the target digits gained and what the others paid.
 std::string verdict(const StudyResult& result);

@@ -1,13 +1,27 @@
 #!/usr/bin/env bash
 # Builds mnist_lora, installing what is missing, and runs it. Arguments are passed on to it.
+# Without --data it takes MNIST from where it was kept before, else downloads it, else falls back to
+# digits that the library draws itself.
 set -euo pipefail
 here=$PWD
 cd "$(dirname "$0")/../.."
 
-cmake/install_packages.sh g++ cmake make zlib1g-dev libcli11-dev nlohmann-json3-dev libstb-dev
+packages=(g++ cmake make zlib1g-dev libcli11-dev nlohmann-json3-dev libstb-dev)
+case " $* " in *" --data fashion "* | *" --data=fashion "*) packages+=(dataset-fashion-mnist) ;; esac
+cmake/install_packages.sh "${packages[@]}"
 
 cmake --preset release -DLORA_BUILD_TESTS=OFF -B build-run >/dev/null
 cmake --build build-run --target mnist_lora --parallel "$(nproc)"
 program=$PWD/build-run/examples/mnist_lora/mnist_lora
 cd "$here"
+
+case " $* " in
+  *" --data "* | *" --data="* | *" --help "* | *" -h "*) ;;
+  *)
+    if ! "$program" --data-only --download; then
+      echo "MNIST IS NOT AT HAND: the study runs on synthetic digits, drawn by the library." >&2
+      set -- --data synthetic "$@"
+    fi
+    ;;
+esac
 exec "$program" "$@"

@@ -5,6 +5,9 @@
 #include <cmath>
 #include <cstring>
 
+#include <lora/data/idx.hpp>
+
+#include "mnist_lora/json_output.hpp"
 #include "mnist_lora/progress.hpp"
 
 namespace mnist_lora {
@@ -15,13 +18,22 @@ using lora::Tensor;
 
 namespace {
 
+constexpr const char* kModelFile = "model.safetensors";
+constexpr const char* kAdapterFile = "adapter_model.safetensors";
+constexpr const char* kAdapterSettingsFile = "adapter_settings.json";
+
+std::vector<index_t> first_batch(const DataLoader<float>& loader, int batch) {
+  const auto count = std::min(loader.order().size(), static_cast<std::size_t>(batch));
+  return {loader.order().begin(), loader.order().begin() + static_cast<std::ptrdiff_t>(count)};
+}
+
 bool same_bits(const Tensor<float>& x, const Tensor<float>& y) {
   return x.shape() == y.shape() && std::memcmp(x.data(), y.data(), x.span().size_bytes()) == 0;
 }
 
 }  // namespace
 
-Study::Study(const Settings& settings, const lora::Mnist& data, bool quiet)
+Study::Study(const Settings& settings, const lora::Mnist& data, bool quiet, lora::Device device)
     : data_(data), quiet_(quiet), generator_(settings.seed) {
   result_.settings = settings;
   result_.data_name = data.name;
@@ -32,7 +44,10 @@ Study::Study(const Settings& settings, const lora::Mnist& data, bool quiet)
     if (i < 3) net_.add("relu" + number, lora::ReLU<float>());
     result_.layers.push_back({"linear" + number, sizes[i], sizes[i + 1], settings.rank});
   }
+  net_.to(device);
+  result_.settings.device = lora::to_string(device);
   result_.base_parameters = lora::count_parameters(net_).all;
+  if (settings.limit_train > 0) pretrain_set_ = lora::take_first(data.train, settings.limit_train);
 }
 
 std::vector<double> Study::train(DataLoader<float>& loader, index_t batches,
@@ -62,16 +77,27 @@ std::vector<double> Study::train(DataLoader<float>& loader, index_t batches,
 
 void Study::pretrain() {
   const Settings& s = result_.settings;
-  const lora::LabeledImages limited =
-      s.limit_train > 0 ? lora::take_first(data_.train, s.limit_train) : lora::LabeledImages{};
-  DataLoader<float> loader(s.limit_train > 0 ? limited : data_.train, s.batch);
+  DataLoader<float> loader(s.limit_train > 0 ? pretrain_set_ : data_.train, s.batch);
   lora::Adam<float> adam(net_.parameters(), {.lr = s.lr});
   for (int epoch = 0; epoch < s.epochs; ++epoch) {
     loader.shuffle(generator_);
-    if (epoch == 0) pretrain_order_ = loader.order();
+    if (epoch == 0) result_.pretrain_first_batch = first_batch(loader, s.batch);
     const auto losses = train(loader, loader.size(), adam, "pretraining", result_.pretrain_seconds);
     result_.pretrain_loss.insert(result_.pretrain_loss.end(), losses.begin(), losses.end());
   }
+  keep_weights();
+}
+
+void Study::load_pretrained(const std::filesystem::path& folder) {
+  lora::load_model(net_, folder / kModelFile);
+  // What comes after draws the same random numbers as after pretraining.
+  const Settings& s = result_.settings;
+  const index_t images = s.limit_train > 0 ? pretrain_set_.size() : data_.train.size();
+  for (int epoch = 0; epoch < s.epochs; ++epoch) generator_.data_loader_order(images);
+  keep_weights();
+}
+
+void Study::keep_weights() {
   for (const auto* parameter : net_.parameters()) kept_weights_.push_back(parameter->value);
   kept_logits_ = probe_logits();
 }
@@ -91,10 +117,31 @@ void Study::finetune() {
   const lora::LabeledImages targets = lora::filter_digits(data_.train, s.digits);
   DataLoader<float> loader(targets, s.batch);
   loader.shuffle(generator_);
-  finetune_order_ = loader.order();
+  result_.finetune_first_batch = first_batch(loader, s.batch);
   lora::Adam<float> adam(net_.parameters(), {.lr = s.lr});
   const index_t batches = std::min<index_t>(s.finetune_batches, loader.size());
   result_.finetune_loss = train(loader, batches, adam, "fine-tuning", result_.finetune_seconds);
+}
+
+void Study::load_adapter(const std::filesystem::path& folder) {
+  const std::filesystem::path path = folder / kAdapterSettingsFile;
+  const std::vector<std::uint8_t> text = lora::RawReader{}(path, 1 << 16);
+  const auto saved = nlohmann::ordered_json::parse(text, nullptr, false);
+  const auto expected = adapter_settings(result_.settings);
+  if (saved != expected) {
+    throw lora::FileError(path.string() + ": expected what --rank, --alpha and --digits say, " +
+                          expected.dump() + ", found " +
+                          (saved.is_discarded() ? "no JSON" : saved.dump()));
+  }
+  lora::load_adapter(net_, folder / kAdapterFile);
+}
+
+void Study::save(const std::filesystem::path& folder) {
+  lora::save_model(net_, folder / kModelFile);
+  lora::save_adapter(net_, folder / kAdapterFile);
+  lora::AtomicFile file(folder / kAdapterSettingsFile);
+  file.write(adapter_settings(result_.settings).dump() + "\n");
+  file.commit();
 }
 
 Evaluation Study::evaluate() {
@@ -110,6 +157,7 @@ Evaluation Study::evaluate() {
       const auto digit = static_cast<std::size_t>(labels[i]);
       ++evaluation.total[digit];
       evaluation.wrong[digit] += predictions[i] != labels[i];
+      evaluation.predictions.push_back(predictions[i]);
     }
   }
   return evaluation;

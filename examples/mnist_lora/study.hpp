@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -17,14 +18,18 @@ namespace mnist_lora {
 /// torch.manual_seed(seed).
 class Study {
  public:
-  Study(const Settings& settings, const lora::Mnist& data, bool quiet);
-
   /// 784-1000-1500-1300-10 with ReLU between.
+  Study(const Settings& settings, const lora::Mnist& data, bool quiet,
+        lora::Device device = lora::Device::cpu);
+
   const StudyResult& result() const { return result_; }
   lora::Sequential<float>& net() { return net_; }
 
   /// Trains every weight, and keeps a copy of them.
   void pretrain();
+
+  /// In place of pretrain(): takes the weights that save() wrote.
+  void load_pretrained(const std::filesystem::path& folder);
 
   /// Puts an adapter on every layer and freezes the rest. Returns the frozen parameters' names.
   std::vector<std::string> adapt();
@@ -32,7 +37,13 @@ class Study {
   /// Trains the adapters on the target digits.
   void finetune();
 
-  Evaluation evaluate();
+  /// In place of finetune(): takes the adapters that save() wrote. Throws lora::FileError when they
+  /// were made with another rank, alpha or other digits.
+  void load_adapter(const std::filesystem::path& folder);
+
+  /// Writes model.safetensors, adapter_model.safetensors and adapter_settings.json.
+  void save(const std::filesystem::path& folder);
+
   void evaluate_pretrained() { result_.pretrained = evaluate(); }
   void evaluate_lora_on() { result_.lora_on = evaluate(); }
   void evaluate_lora_off();
@@ -42,25 +53,21 @@ class Study {
   /// what was checked; throws lora::Error at the first difference.
   std::vector<std::string> check();
 
-  /// The sample indices of the first batches, in PyTorch's order.
-  const std::vector<lora::index_t>& pretrain_order() const { return pretrain_order_; }
-  const std::vector<lora::index_t>& finetune_order() const { return finetune_order_; }
-
-  StudyResult& mutable_result() { return result_; }
-
  private:
   std::vector<double> train(lora::DataLoader<float>& loader, lora::index_t batches,
                             lora::Adam<float>& adam, const std::string& label, double& seconds);
+  Evaluation evaluate();
+  void keep_weights();
   lora::Tensor<float> probe_logits();
 
   const lora::Mnist& data_;
+  lora::LabeledImages pretrain_set_;  // only when it is not all of the training images
   bool quiet_;
   lora::TorchGenerator generator_;
   lora::Sequential<float> net_;
   StudyResult result_;
   std::vector<lora::Tensor<float>> kept_weights_;
   lora::Tensor<float> kept_logits_;
-  std::vector<lora::index_t> pretrain_order_, finetune_order_;
 };
 
 }  // namespace mnist_lora

@@ -1,30 +1,15 @@
 // SPDX-License-Identifier: MIT
 #include "mnist_lora/tables.hpp"
 
-#include <algorithm>
 #include <cmath>
-#include <cstdarg>
-#include <cstdio>
-#include <numeric>
 
 #include <lora/nn/adapt.hpp>
+
+#include "mnist_lora/format.hpp"
 
 namespace mnist_lora {
 
 namespace {
-
-__attribute__((format(printf, 1, 2))) std::string format(const char* text, ...) {
-  char line[256];
-  va_list arguments;
-  va_start(arguments, text);
-  std::vsnprintf(line, sizeof line, text, arguments);
-  va_end(arguments);
-  return line;
-}
-
-bool is_target(const Settings& settings, int digit) {
-  return std::find(settings.digits.begin(), settings.digits.end(), digit) != settings.digits.end();
-}
 
 struct Spread {
   double mean, deviation;
@@ -41,30 +26,6 @@ Spread spread(const std::vector<StudyResult>& results, Value value) {
 }
 
 }  // namespace
-
-int Evaluation::errors() const { return std::accumulate(wrong.begin(), wrong.end(), 0); }
-
-int Evaluation::count() const { return std::accumulate(total.begin(), total.end(), 0); }
-
-double Evaluation::accuracy() const {
-  return count() ? 1.0 - static_cast<double>(errors()) / count() : 0.0;
-}
-
-int Evaluation::errors_on(const std::vector<int>& digits) const {
-  int sum = 0;
-  for (const int digit : digits) sum += wrong[static_cast<std::size_t>(digit)];
-  return sum;
-}
-
-std::pair<double, double> Evaluation::interval() const {
-  if (count() == 0) return {0, 1};
-  constexpr double z = 1.959963984540054;
-  const double n = count();
-  const double p = accuracy();
-  const double centre = (p + z * z / (2 * n)) / (1 + z * z / n);
-  const double half = z * std::sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n);
-  return {centre - half, centre + half};
-}
 
 std::string layer_table(const StudyResult& result, bool adapted) {
   std::string text;
@@ -108,24 +69,17 @@ std::string comparison_table(const StudyResult& result) {
     text += format("  %-13s  %6d   %10d   %7d   %+6d   %8d\n", name.c_str(), images, before, on,
                    on - before, off);
   };
-  std::vector<int> others;
+  const auto digits_row = [&](const std::string& name, const std::vector<int>& digits) {
+    row(name, result.pretrained.images_of(digits), result.pretrained.errors_on(digits),
+        result.lora_on.errors_on(digits), result.lora_off.errors_on(digits));
+  };
   for (int digit = 0; digit < 10; ++digit) {
-    const auto i = static_cast<std::size_t>(digit);
-    const bool target = is_target(result.settings, digit);
-    if (!target) others.push_back(digit);
-    row(std::to_string(digit) + (target ? "  target" : ""), result.pretrained.total[i],
-        result.pretrained.wrong[i], result.lora_on.wrong[i], result.lora_off.wrong[i]);
+    digits_row(std::to_string(digit) + (is_target(result.settings, digit) ? "  target" : ""),
+               {digit});
   }
   text += "  ----------------------------------------------------------------\n";
-  const auto sum_row = [&](const std::string& name, const std::vector<int>& digits) {
-    int images = 0;
-    for (const int digit : digits)
-      images += result.pretrained.total[static_cast<std::size_t>(digit)];
-    row(name, images, result.pretrained.errors_on(digits), result.lora_on.errors_on(digits),
-        result.lora_off.errors_on(digits));
-  };
-  sum_row("target digits", result.settings.digits);
-  sum_row("other digits", others);
+  digits_row("target digits", result.settings.digits);
+  digits_row("other digits", other_digits(result.settings));
   row("all", result.pretrained.count(), result.pretrained.errors(), result.lora_on.errors(),
       result.lora_off.errors());
   const auto accuracy = [&](const char* name, const Evaluation& e) {
@@ -136,37 +90,6 @@ std::string comparison_table(const StudyResult& result) {
   accuracy("pretrained", result.pretrained);
   accuracy("LoRA on", result.lora_on);
   accuracy("LoRA off", result.lora_off);
-  return text;
-}
-
-std::string verdict(const StudyResult& result) {
-  const std::vector<int>& targets = result.settings.digits;
-  const int target_before = result.pretrained.errors_on(targets);
-  const int target_after = result.lora_on.errors_on(targets);
-  const int other_before = result.pretrained.errors() - target_before;
-  const int other_after = result.lora_on.errors() - target_after;
-  const auto change = [](const char* who, int before, int after) {
-    if (after == before) return format("%s kept their %d errors", who, before);
-    return format("%s went from %d to %d errors", who, before, after);
-  };
-  std::string text = change("The target digits", target_before, target_after) + "; " +
-                     change("the others", other_before, other_after) + ". ";
-  const int net = result.lora_on.errors() - result.pretrained.errors();
-  if (net > 0) {
-    text += format(
-        "In all the adapter cost %d errors: it learned its digits and forgot some of "
-        "the rest.",
-        net);
-  } else if (net < 0) {
-    text += format(
-        "In all that is %d errors fewer, which is luck of this seed: over ten seeds the "
-        "others lose more than the targets gain.",
-        -net);
-  } else {
-    text +=
-        "In all nothing was won or lost; over ten seeds the others lose more than the targets "
-        "gain.";
-  }
   return text;
 }
 

@@ -5,6 +5,7 @@
 #include <lora/error.hpp>
 #include <lora/gradient.hpp>
 #include <lora/io/checkpoint.hpp>
+#include <lora/io/file.hpp>
 #include <lora/nn/adapt.hpp>
 #include <lora/nn/linear.hpp>
 #include <lora/nn/lora_config.hpp>

@@ -8,8 +8,8 @@
 #include <string>
 #include <vector>
 
-#include <lora/detail/file.hpp>
 #include <lora/error.hpp>
+#include <lora/io/file.hpp>
 #include <lora/tensor.hpp>
 
 // The IDX format of the MNIST files: two zero bytes, the element type (8: unsigned byte), the

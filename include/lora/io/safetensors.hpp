@@ -15,9 +15,9 @@
 #include <utility>
 #include <vector>
 
-#include <lora/detail/file.hpp>
 #include <lora/detail/json.hpp>
 #include <lora/error.hpp>
+#include <lora/io/file.hpp>
 #include <lora/tensor.hpp>
 
 // The safetensors format: the length N of the header as 8 bytes, little-endian; the header, JSON;
@@ -220,7 +220,7 @@ class SafetensorsFile {
   }
 
   std::filesystem::path path_;
-  detail::InputFile file_;
+  InputFile file_;
   std::uint64_t data_ = 0;
   std::map<std::string, TensorInfo> tensors_;
   std::map<std::string, std::string> metadata_;
@@ -275,7 +275,7 @@ inline void write_safetensors(const std::filesystem::path& path, std::vector<Ten
   header += "}";
   header.resize((header.size() + 7) / 8 * 8, ' ');
 
-  detail::AtomicFile file(path);
+  AtomicFile file(path);
   const std::uint64_t length = header.size();
   file.write(std::as_bytes(std::span(&length, 1)));
   file.write(header);

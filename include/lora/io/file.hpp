@@ -20,7 +20,7 @@
 // The one file with POSIX calls. Streams would not do: std::ifstream waits for ever on a pipe, and
 // std::ofstream does not tell a full disk from success before it is closed and cannot flush to it.
 
-namespace lora::inline v0::detail {
+namespace lora::inline v0 {
 
 /// A regular file to read from, at any place. A folder, a pipe or a device is refused.
 class InputFile {
@@ -137,4 +137,4 @@ class AtomicFile {
   int file_ = -1;
 };
 
-}  // namespace lora::inline v0::detail
+}  // namespace lora::inline v0

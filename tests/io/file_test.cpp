@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include <lora/detail/file.hpp>
+#include <lora/io/file.hpp>
 
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -13,8 +13,8 @@
 #include "support/catch.hpp"
 #include "support/temporary_folder.hpp"
 
+using lora::AtomicFile;
 using lora::FileError;
-using lora::detail::AtomicFile;
 using namespace lora_test;
 
 namespace {

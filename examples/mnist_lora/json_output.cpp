@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: MIT
+#include "mnist_lora/json_output.hpp"
+
+#include <string>
+
+#include <lora/version.hpp>
+
+namespace mnist_lora {
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+std::string version() {
+  return std::to_string(lora::kVersion.major) + "." + std::to_string(lora::kVersion.minor) + "." +
+         std::to_string(lora::kVersion.patch);
+}
+
+Json to_json(const Evaluation& evaluation) {
+  const auto [low, high] = evaluation.interval();
+  return {{"accuracy", evaluation.accuracy()},   {"accuracy_interval_95", {low, high}},
+          {"errors", evaluation.errors()},       {"images", evaluation.count()},
+          {"errors_by_digit", evaluation.wrong}, {"images_by_digit", evaluation.total}};
+}
+
+}  // namespace
+
+Json adapter_settings(const Settings& settings) {
+  return {{"r", settings.rank}, {"lora_alpha", settings.alpha}, {"digits", settings.digits}};
+}
+
+Json to_json(const StudyResult& result) {
+  const Settings& s = result.settings;
+  Json layers = Json::array();
+  for (const LayerShape& layer : result.layers) {
+    layers.push_back({{"name", layer.name},
+                      {"in_features", layer.in},
+                      {"out_features", layer.out},
+                      {"r", layer.rank}});
+  }
+  return {
+      {"lora_version", version()},
+      {"data", result.data_name},
+      {"settings",
+       {{"seed", s.seed},
+        {"device", s.device},
+        {"threads", s.threads},
+        {"epochs", s.epochs},
+        {"batch", s.batch},
+        {"lr", s.lr},
+        {"limit_train", s.limit_train},
+        {"r", s.rank},
+        {"lora_alpha", s.alpha},
+        {"digits", s.digits},
+        {"finetune_batches", s.finetune_batches}}},
+      {"layers", layers},
+      {"parameters", {{"base", result.base_parameters}, {"lora", result.lora_parameters}}},
+      {"pretrained", to_json(result.pretrained)},
+      {"lora_on", to_json(result.lora_on)},
+      {"lora_off", to_json(result.lora_off)},
+      {"verdict", verdict(result)},
+      {"first_batches",
+       {{"pretraining", result.pretrain_first_batch}, {"finetuning", result.finetune_first_batch}}},
+      {"seconds",
+       {{"pretraining", result.pretrain_seconds},
+        {"finetuning", result.finetune_seconds},
+        {"total", result.total_seconds}}},
+      {"pretrain_loss", result.pretrain_loss},
+      {"finetune_loss", result.finetune_loss}};
+}
+
+}  // namespace mnist_lora

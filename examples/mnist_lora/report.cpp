@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: MIT
+#include "mnist_lora/report.hpp"
+
+#include <cstdint>
+
+#include <lora/nn/adapt.hpp>
+
+#include "mnist_lora/charts.hpp"
+#include "mnist_lora/format.hpp"
+
+namespace mnist_lora {
+
+namespace {
+
+constexpr const char* kStyle = R"(
+:root { color-scheme: light dark; --paper: #ffffff; --ink: #1d2330; --soft: #5d6676; --line: #e3e6eb;
+  --before: #9aa5b8; --after: #2f6fdb; --card: #f6f7f9; }
+@media (prefers-color-scheme: dark) { :root { --paper: #14171d; --ink: #e6e9ef; --soft: #98a1b2;
+  --line: #2b313c; --before: #66718a; --after: #6ea2ff; --card: #1b1f27; } }
+body { margin: 0; background: var(--paper); color: var(--ink);
+  font: 16px/1.5 system-ui, "Segoe UI", "DejaVu Sans", sans-serif; }
+main { max-width: 780px; margin: 0 auto; padding: 32px 20px 64px; }
+h1 { font-size: 1.8rem; line-height: 1.2; margin: 0 0 4px; }
+h2 { font-size: 1.15rem; margin: 36px 0 8px; }
+p { margin: 8px 0; }
+.soft, figcaption { color: var(--soft); font-size: .9rem; }
+.verdict { background: var(--card); border-left: 4px solid var(--after); padding: 12px 16px;
+  border-radius: 4px; margin: 20px 0; }
+table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
+th, td { padding: 4px 10px; text-align: right; border-bottom: 1px solid var(--line); }
+th:first-child, td:first-child { text-align: left; }
+tr.sum td { font-weight: 600; }
+svg { width: 100%; height: auto; }
+.grid { stroke: var(--line); }
+.tick, .value, .label { fill: var(--soft); font-size: 11px; }
+.value { font-size: 10px; }
+.label { font-size: 14px; fill: var(--ink); }
+.target { font-weight: 700; }
+.before { fill: var(--before); }
+.after { fill: var(--after); }
+.line { fill: none; stroke: var(--after); stroke-width: 1.6; stroke-linejoin: round; }
+.key { display: inline-block; width: 12px; height: 12px; border-radius: 2px; margin: 0 6px 0 14px; }
+.updates { display: grid; grid-template-columns: repeat(auto-fit, minmax(240px, 1fr)); gap: 16px; }
+figure { margin: 12px 0; }
+img { max-width: 100%; height: auto; border-radius: 4px; }
+.updates img { width: 100%; image-rendering: pixelated; }
+)";
+
+std::string base64(const std::vector<std::uint8_t>& bytes) {
+  constexpr char kLetters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  std::string text;
+  text.reserve((bytes.size() + 2) / 3 * 4);
+  for (std::size_t i = 0; i < bytes.size(); i += 3) {
+    const std::size_t left = bytes.size() - i;
+    const unsigned word = unsigned{bytes[i]} << 16 | (left > 1 ? unsigned{bytes[i + 1]} << 8 : 0) |
+                          (left > 2 ? unsigned{bytes[i + 2]} : 0);
+    text += kLetters[word >> 18];
+    text += kLetters[word >> 12 & 63];
+    text += left > 1 ? kLetters[word >> 6 & 63] : '=';
+    text += left > 2 ? kLetters[word & 63] : '=';
+  }
+  return text;
+}
+
+std::string escaped(const std::string& text) {
+  std::string out;
+  for (const char c : text) {
+    switch (c) {
+      case '&':
+        out += "&amp;";
+        break;
+      case '<':
+        out += "&lt;";
+        break;
+      case '>':
+        out += "&gt;";
+        break;
+      case '"':
+        out += "&quot;";
+        break;
+      default:
+        out += c;
+    }
+  }
+  return out;
+}
+
+std::string row(const std::vector<std::string>& cells, const char* tag = "td",
+                const char* css_class = "") {
+  std::string html = std::string("<tr class=\"") + css_class + "\">";
+  for (const std::string& cell : cells) {
+    html += std::string("<") + tag + ">" + escaped(cell) + "</" + tag + ">";
+  }
+  return html + "</tr>\n";
+}
+
+std::string error_table(const StudyResult& result) {
+  std::string html =
+      "<table>\n" + row({"", "images", "pretrained", "LoRA on", "change", "LoRA off"}, "th");
+  const auto add = [&](const std::string& name, const std::vector<int>& digits, const char* css) {
+    const int before = result.pretrained.errors_on(digits);
+    const int on = result.lora_on.errors_on(digits);
+    html += row({name, std::to_string(result.pretrained.images_of(digits)), std::to_string(before),
+                 std::to_string(on), format("%+d", on - before),
+                 std::to_string(result.lora_off.errors_on(digits))},
+                "td", css);
+  };
+  for (int digit = 0; digit < 10; ++digit) {
+    const bool target = is_target(result.settings, digit);
+    add(std::to_string(digit) + (target ? " (target)" : ""), {digit}, "");
+  }
+  add("target digits", result.settings.digits, "sum");
+  add("other digits", other_digits(result.settings), "sum");
+  const auto accuracy = [](const Evaluation& evaluation) {
+    const auto [low, high] = evaluation.interval();
+    return format("%.4f (%.4f to %.4f)", evaluation.accuracy(), low, high);
+  };
+  return html + "</table>\n<p class=\"soft\">Accuracy with its 95 % interval: pretrained " +
+         accuracy(result.pretrained) + ", LoRA on " + accuracy(result.lora_on) + ", LoRA off " +
+         accuracy(result.lora_off) + ".</p>\n";
+}
+
+std::string figure(const Picture& picture) {
+  return "<figure><img alt=\"" + escaped(picture.caption) + "\" src=\"data:image/png;base64," +
+         base64(encode_png(picture)) + "\"><figcaption>" + escaped(picture.caption) +
+         "</figcaption></figure>\n";
+}
+
+std::string settings_table(const StudyResult& result) {
+  const Settings& s = result.settings;
+  std::string digits;
+  for (const int digit : s.digits) digits += (digits.empty() ? "" : ", ") + std::to_string(digit);
+  std::string html = "<table>\n";
+  html += row({"data", result.data_name});
+  html += row({"seed", std::to_string(s.seed)});
+  html += row({"device", s.device});
+  html += row({"epochs, batch size, learning rate", format("%d, %d, %g", s.epochs, s.batch, s.lr)});
+  html += row({"rank, alpha", format("%d, %g", s.rank, s.alpha)});
+  html += row({"target digits", digits});
+  html += row({"batches of fine-tuning", std::to_string(result.finetune_loss.size())});
+  html += row({"parameters", lora::with_thousands_separators(result.base_parameters)});
+  html += row({"added by LoRA", lora::with_thousands_separators(result.lora_parameters)});
+  html += row({"seconds: pretraining, fine-tuning, all",
+               format("%.1f, %.2f, %.1f", result.pretrain_seconds, result.finetune_seconds,
+                      result.total_seconds)});
+  return html + "</table>\n";
+}
+
+}  // namespace
+
+std::string report_html(const StudyResult& result, const std::vector<Picture>& pictures) {
+  std::string html =
+      "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n"
+      "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
+      "<title>LoRA on some digits</title>\n<style>" +
+      std::string(kStyle) + "</style></head>\n<body><main>\n<h1>LoRA on some digits</h1>\n";
+  html += "<p class=\"soft\">" + escaped(result.data_name) + ", seed " +
+          std::to_string(result.settings.seed) + ": a network of " +
+          lora::with_thousands_separators(result.base_parameters) +
+          " parameters is pretrained and frozen; adapters of " +
+          lora::with_thousands_separators(result.lora_parameters) +
+          " parameters then learn the target digits alone.</p>\n";
+  html += "<p class=\"verdict\">" + escaped(verdict(result)) + "</p>\n";
+  html +=
+      "<h2>Errors on the test images<span class=\"soft\"><span class=\"key\" "
+      "style=\"background:var(--before)\"></span>pretrained<span class=\"key\" "
+      "style=\"background:var(--after)\"></span>LoRA on</span></h2>\n";
+  html += error_chart(result) + error_table(result);
+  if (!result.pretrain_loss.empty()) {
+    html += "<h2>Loss of pretraining</h2>\n" + loss_chart(result.pretrain_loss);
+  }
+  if (!result.finetune_loss.empty()) {
+    html +=
+        "<h2>Loss of fine-tuning on the target digits</h2>\n" + loss_chart(result.finetune_loss);
+  }
+  html += "<h2>Pictures</h2>\n<div>\n";
+  std::string updates;
+  for (const Picture& picture : pictures) {
+    (picture.name.starts_with("update") ? updates : html) += figure(picture);
+  }
+  html += "</div>\n<h2>What the adapters add to the weights</h2>\n<div class=\"updates\">\n" +
+          updates + "</div>\n<h2>Settings and counts</h2>\n" + settings_table(result);
+  return html + "</main></body></html>\n";
+}
+
+}  // namespace mnist_lora
