@@ -5,7 +5,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-cmake/install_packages.sh g++ cmake make catch2 zlib1g-dev libcli11-dev nlohmann-json3-dev libstb-dev
+cmake/install_packages.sh g++ clang cmake make pkg-config catch2 zlib1g-dev libcli11-dev nlohmann-json3-dev libstb-dev
 
 preset=${PRESET:-release}
 cmake --preset "$preset"

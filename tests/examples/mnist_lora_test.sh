@@ -1,0 +1,124 @@
+#!/usr/bin/env bash
+# Makes the mistakes a person makes with mnist_lora:  mnist_lora_test.sh PROGRAM
+# Each must end with a non-zero exit and one clear sentence, and leave no file behind.
+set -uo pipefail
+program=$1
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+unset LORA_DATA_DIR XDG_CACHE_HOME http_proxy https_proxy
+export HOME=$work/home
+failed=0
+count=0
+
+report() {
+  echo "FAILED: $1"
+  sed 's/^/    /' "$work/err"
+  failed=1
+}
+
+# refused NAME PATTERN ARGUMENTS...
+refused() {
+  local name=$1 pattern=$2
+  shift 2
+  count=$((count + 1))
+  timeout 60 "$program" "$@" >"$work/out" 2>"$work/err"
+  local status=$?
+  local lines
+  lines=$(grep -cv -e '^pretraining ' -e '^Downloading ' -e '^Run with --help' "$work/err")
+  [ "$status" -ne 0 ] && [ "$status" -lt 124 ] || report "$name: exit status $status"
+  [ "$lines" -eq 1 ] || report "$name: $lines lines of error, expected 1"
+  grep -qE -- "$pattern" "$work/err" || report "$name: the message lacks \"$pattern\""
+  [ -z "$(find "$work" -name '*.tmp*' -o -name '*.part*')" ] || report "$name: a partial file is left"
+}
+
+header() { # MAGIC COUNT SIZES...: an IDX header
+  local word
+  for word in "$@"; do printf '%08x' "$word"; done | sed 's/../\\x&/g' | xargs -0 printf
+}
+images() { header 0x803 "$1" 28 28 && head -c $(($1 * 784)) /dev/zero; }
+labels() { header 0x801 "$1" && head -c "$1" /dev/zero; }
+
+good=$work/good
+mkdir -p "$good" "$work/home"
+images 60000 >"$good/train-images-idx3-ubyte"
+labels 60000 >"$good/train-labels-idx1-ubyte"
+images 10000 >"$good/t10k-images-idx3-ubyte"
+labels 10000 >"$good/t10k-labels-idx1-ubyte"
+
+# spoilt FILE: a copy of the good folder in $bad, without that file
+spoilt() {
+  bad=$work/bad
+  rm -rf "$bad"
+  mkdir "$bad"
+  local file
+  for file in "$good"/*; do ln -s "$file" "$bad"; done
+  rm "$bad/$1"
+}
+
+refused "no data" "missing.*--data DIR.*--download.*--data synthetic"
+refused "an empty folder" "train-images-idx3-ubyte is missing .47040016 bytes" --data "$work/home"
+refused "unpublished files" "expected MNIST with SHA-256 ba8910.* found" --data "$good"
+
+spoilt train-images-idx3-ubyte
+head -c 47000000 "$good/train-images-idx3-ubyte" >"$bad/train-images-idx3-ubyte"
+refused "truncated" "train-images-idx3-ubyte: .*announces 47040016 bytes.* found 47000000" --data "$bad"
+head -c 23520008 "$good/train-images-idx3-ubyte" >"$bad/train-images-idx3-ubyte"
+refused "half" "train-images-idx3-ubyte: .*announces 47040016 bytes.* found 23520008" --data "$bad"
+: >"$bad/train-images-idx3-ubyte"
+refused "empty" "train-images-idx3-ubyte: expected an IDX file.* found an empty file" --data "$bad"
+{ cat "$good/train-images-idx3-ubyte" && echo; } >"$bad/train-images-idx3-ubyte"
+refused "trailing bytes" "train-images-idx3-ubyte: expected .* found 47040017" --data "$bad"
+{ header 0x803 65536 65536 65536 && head -c 100 /dev/zero; } >"$bad/train-images-idx3-ubyte"
+refused "absurd dimensions" "train-images-idx3-ubyte: .*announces 281474976710672 bytes" --data "$bad"
+head -c 200000000 /dev/zero | gzip -1 >"$bad/train-images-idx3-ubyte"
+refused "a gz bomb" "train-images-idx3-ubyte: expected at most 47040016 bytes" --data "$bad"
+rm "$bad/train-images-idx3-ubyte"
+mkfifo "$bad/train-images-idx3-ubyte"
+refused "a FIFO" "train-images-idx3-ubyte: expected a regular file" --data "$bad"
+
+spoilt train-labels-idx1-ubyte
+{ header 0x801 60000 && head -c 59999 /dev/zero && printf '\377'; } >"$bad/train-labels-idx1-ubyte"
+refused "label 255" "train-labels-idx1-ubyte: expected labels from 0 to 9, found 255" --data "$bad"
+labels 59999 >"$bad/train-labels-idx1-ubyte"
+refused "fewer labels" "train-labels-idx1-ubyte: expected 60000 labels.* found 59999" --data "$bad"
+cp "$good/t10k-images-idx3-ubyte" "$bad/train-labels-idx1-ubyte"
+refused "swapped" "train-labels-idx1-ubyte: expected" --data "$bad"
+
+refused "rank 0" "--rank: .*0 not in range" --rank 0
+refused "rank 11" "--rank: .*11 not in range" --rank 11
+refused "digit 12" "--digits: .*12 not in range" --digits 12
+refused "a digit twice" "--digits: a digit is named twice" --digits 3,3
+refused "an unknown flag" "--colour" --colour
+refused "no number" "--lr: .*fast" --lr fast
+refused "an unknown device" "--device: tpu not in" --device tpu
+refused "no GPU" "device cuda is not there: " --device cuda --data synthetic
+refused "pictures of seeds" "only --json" --seeds 2 --report "$work/r.html"
+
+small=(--data synthetic --limit-train 100)
+refused "a loss that is no number" "pretraining: the loss is .* at batch .* smaller --lr" \
+  "${small[@]}" --lr 1e30 --json "$work/r.json"
+[ -e "$work/r.json" ] && report "a failed run left a result"
+refused "a full disk" "/dev/full: expected a regular file" "${small[@]}" --json /dev/full
+refused "a folder as a file" "expected a regular file" "${small[@]}" --report "$work"
+refused "no such folder" "nowhere/r.json: cannot be written" "${small[@]}" --json "$work/nowhere/r.json"
+refused "an unwritable folder" "/proc/study: cannot be made" "${small[@]}" --save /proc/study
+refused "a file as a folder" "cannot be made" "${small[@]}" --images "$good/t10k-labels-idx1-ubyte"
+refused "nothing to load" "model.safetensors: there is no such file" "${small[@]}" --load "$work/home"
+"$program" "${small[@]}" --quiet --save "$work/saved" >"$work/out" 2>"$work/err" || report "saving"
+refused "another rank" "adapter_settings.json: expected .*\"r\":2.* found .*\"r\":1" \
+  "${small[@]}" --load "$work/saved" --rank 2
+head -c 1000000 "$work/saved/model.safetensors" >"$work/cut" && mv "$work/cut" "$work/saved/model.safetensors"
+refused "a cut model" "model.safetensors: " "${small[@]}" --load "$work/saved"
+
+# A mirror that answers with something else, and one that cannot be reached.
+mkdir "$work/bin"
+printf '#!/bin/sh\nwhile [ "$1" != --output ]; do shift; done\necho nonsense >"$2"\n' >"$work/bin/curl"
+printf '#!/bin/sh\nexit 4\n' >"$work/bin/wget"
+chmod +x "$work/bin/curl" "$work/bin/wget"
+PATH=$work/bin:$PATH refused "a wrong download" "expected MNIST with SHA-256 .* found" --download
+[ -z "$(find "$work/home" -type f)" ] || report "a wrong download was kept"
+printf '#!/bin/sh\nexit 6\n' >"$work/bin/curl"
+PATH=$work/bin:$PATH refused "no network" "no mirror could be reached" --download
+
+echo "$count mistakes made"
+exit "$failed"

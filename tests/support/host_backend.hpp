@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <tuple>
+#include <utility>
+
+#include <lora/lora.hpp>
+
+namespace lora_test {
+
+namespace host_detail {
+
+/// A slot of the table that calls a CPU function with the same arguments but the stream.
+template <class Slot>
+struct OnHost;
+
+template <class... Args>
+struct OnHost<int (*)(Args...)> {
+  template <auto Function>
+  static int call(Args... args) {
+    const auto all = std::make_tuple(args...);
+    [&]<std::size_t... I>(std::index_sequence<I...>) { Function(std::get<I>(all)...); }
+    (std::make_index_sequence<sizeof...(Args) - 1>{});
+    return 0;
+  }
+};
+
+}  // namespace host_detail
+
+/// While it lives, Device::cuda is a device whose kernels are the CPU functions behind the very
+/// table that a kernel library fills. Its memory is the host's, and what is out is counted.
+class HostBackend {
+ public:
+  HostBackend() {
+    using lora::detail::Backend;
+    table_.abi = 1;
+    table_.size = sizeof(Backend);
+    table_.unavailable = []() noexcept -> const char* { return reason(); };
+    table_.error_text = [](int) noexcept { return "the launch failed"; };
+    table_.allocate = [](void** memory, std::size_t bytes, void*) {
+      *memory = std::malloc(bytes);
+      ++blocks();
+      return *memory ? 0 : 2;
+    };
+    table_.release = [](void* memory, void*) noexcept {
+      --blocks();
+      std::free(memory);
+    };
+    table_.copy = [](void* to, const void* from, std::size_t bytes, lora::detail::CopyKind, void*) {
+      std::memcpy(to, from, bytes);
+      return 0;
+    };
+    set<&lora::cpu::fill<float>>(table_.fill);
+    set<&lora::cpu::scale<float>>(table_.scale);
+    set<&lora::cpu::add_scaled<float>>(table_.add_scaled);
+    set<&lora::cpu::relu<float>>(table_.relu);
+    set<&lora::cpu::relu_backward<float>>(table_.relu_backward);
+    set<&lora::cpu::argmax<float>>(table_.argmax);
+    set<&lora::cpu::normalize_rows<float>>(table_.normalize_rows);
+    set<&lora::cpu::linear<float>>(table_.linear);
+    set<&lora::cpu::linear_backward_input<float>>(table_.linear_backward_input);
+    set<&lora::cpu::linear_backward_weight<float>>(table_.linear_backward_weight);
+    set<&lora::cpu::linear_backward_bias<float>>(table_.linear_backward_bias);
+    set<&lora::cpu::lora_linear<float>>(table_.lora_linear);
+    set<&lora::cpu::lora_linear_backward_input<float>>(table_.lora_linear_backward_input);
+    set<&lora::cpu::lora_merge<float>>(table_.lora_merge);
+    set<&lora::cpu::softmax_cross_entropy<float>>(table_.softmax_cross_entropy);
+    set<&lora::cpu::adam<float>>(table_.adam);
+    set<&lora::cpu::adam_factored<float>>(table_.adam_factored);
+    set<&lora::cpu::sgd<float>>(table_.sgd);
+    set<&lora::cpu::sgd_factored<float>>(table_.sgd_factored);
+    lora::detail::cuda_backend = &table_;
+  }
+  HostBackend(const HostBackend&) = delete;
+  HostBackend& operator=(const HostBackend&) = delete;
+  ~HostBackend() {
+    lora::detail::cuda_backend = nullptr;
+    reason() = nullptr;
+  }
+
+  /// What the device gives as the reason why it cannot be used; null: it can be.
+  static const char*& reason() {
+    static const char* text = nullptr;
+    return text;
+  }
+
+  /// How many blocks of its memory are in use.
+  static int& blocks() {
+    static int count = 0;
+    return count;
+  }
+
+  lora::detail::Backend& table() { return table_; }
+
+ private:
+  template <auto Function, class Slot>
+  static void set(Slot& slot) {
+    slot = &host_detail::OnHost<Slot>::template call<Function>;
+  }
+
+  lora::detail::Backend table_{};
+};
+
+}  // namespace lora_test
