@@ -24,8 +24,12 @@ Tensor<float> train_on(Device device) {
     for (index_t i = 0; i < 5; ++i) {
       const auto& logits = net.forward(x, saved);
       results[first + i] = static_cast<float>(lora::softmax_cross_entropy(logits, labels, dlogits));
-      net.backward(dlogits, saved);
-      optimizer.step();
+      if (i % 2) {
+        net.backward(dlogits, saved);
+        optimizer.step();
+      } else {
+        optimizer.backward_and_step(net, dlogits, saved);
+      }
     }
   };
   lora::Adam<float> adam(net.parameters(), {.lr = 1e-2});
@@ -33,6 +37,7 @@ Tensor<float> train_on(Device device) {
   lora::adapt(net, {.r = 2});
   lora::Adam<float> adapters(net.parameters(), {.lr = 1e-2});
   train(adapters, 5);
+  for (auto* parameter : net.parameters()) parameter->trainable = true;
   lora::SGD<float> sgd(net.parameters(), {.lr = 1e-2});
   train(sgd, 10);
   for (const auto& [path, layer] : lora::lora_layers(net)) layer->merge();

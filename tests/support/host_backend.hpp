@@ -73,6 +73,8 @@ class HostBackend {
     set<&lora::cpu::adam_factored<float>>(table_.adam_factored);
     set<&lora::cpu::sgd<float>>(table_.sgd);
     set<&lora::cpu::sgd_factored<float>>(table_.sgd_factored);
+    set<&lora::cpu::linear_backward_adam<float>>(table_.linear_backward_adam);
+    set<&lora::cpu::linear_backward_sgd<float>>(table_.linear_backward_sgd);
     lora::detail::cuda_backend = &table_;
   }
   HostBackend(const HostBackend&) = delete;

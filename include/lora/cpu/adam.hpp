@@ -6,6 +6,7 @@
 
 #include <lora/cpu/dense_update.hpp>
 #include <lora/cpu/linear.hpp>
+#include <lora/cpu/linear_update.hpp>
 #include <lora/cpu/simd.hpp>
 #include <lora/detail/backend.hpp>
 #include <lora/view.hpp>
@@ -56,13 +57,16 @@ struct AdamSink {
     S::at(value_at) = w + minus_step_size * new_m / denominator;
   }
 
+  template <class S>
   LORA_ALWAYS_INLINE void scalar(T g, std::int64_t o, std::int64_t k) const {
     T& w = value(o, k);
-    if (weight_decay != T{0}) g = std::fma(weight_decay, w, g);
+    if (weight_decay != T{0}) S::fma(weight_decay, w, g);
     T& new_m = m(o, k);
     T& new_v = v(o, k);
-    new_m = std::fma(g, one_minus_beta1, new_m * beta1);
-    new_v = std::fma(g * one_minus_beta2, g, new_v * beta2);
+    new_m *= beta1;
+    S::fma(g, one_minus_beta1, new_m);
+    new_v *= beta2;
+    S::fma(g * one_minus_beta2, g, new_v);
     const T denominator = std::sqrt(new_v) / sqrt_bias_correction2 + eps;
     w += minus_step_size * new_m / denominator;
   }
@@ -78,6 +82,13 @@ template <class T>
 void adam_factored(MatrixView<const T> dy, MatrixView<const T> x, MatrixView<T> value,
                    MatrixView<T> m, MatrixView<T> v, lora::detail::AdamScalars scalars) {
   for_each_weight_gradient(dy, x, AdamSink<T>(value, m, v, scalars));
+}
+
+template <class T>
+void linear_backward_adam(MatrixView<const T> dy, MatrixView<const T> x, MatrixView<T> value,
+                          MatrixView<T> m, MatrixView<T> v, MatrixView<T> dx,
+                          lora::detail::AdamScalars scalars) {
+  linear_backward_update<T>(dy, x, value, dx, AdamSink<T>(value, m, v, scalars));
 }
 
 }  // namespace lora::inline v0::cpu

@@ -22,7 +22,7 @@ struct DenseUpdateCore {
       const typename S::Vector g = S::at(gradient.data + k);
       sink.template vector<S>(g, 0, k);
     }
-    for (; k < end; ++k) sink.scalar(gradient[k], 0, k);
+    for (; k < end; ++k) sink.template scalar<S>(gradient[k], 0, k);
   }
 };
 

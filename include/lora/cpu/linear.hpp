@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <memory>
+#include <vector>
 
 #include <lora/cpu/simd.hpp>
 #include <lora/detail/thread_pool.hpp>
@@ -15,7 +17,7 @@
 
 namespace lora::inline v0::cpu {
 
-/// The low-rank term of a LoRA layer's forward: y += h Bᵀ with h = scale x Aᵀ. `b.data` is null
+/// The low-rank term of a LoRA layer's forward: y += h Bᵀ with h = scale x Aᵀ. `b` has no columns
 /// where there is none.
 template <class T>
 struct LowRankTerm {
@@ -29,16 +31,14 @@ struct LinearCore {
   static LORA_ALWAYS_INLINE void run(MatrixView<const T> x, MatrixView<const T> w,
                                      VectorView<const T> bias, LowRankTerm<T> low_rank,
                                      MatrixView<T> y, std::int64_t begin, std::int64_t end) {
+    constexpr int M = Bytes == 64 ? 5 : 2;
     std::int64_t o = begin;
-    for (; o + 2 <= end; o += 2) {
+    for (; o + 4 <= end; o += 4) {
       std::int64_t row = 0;
-      if constexpr (Bytes == 64) {
-        for (; row + 10 <= x.rows; row += 10) block<Bytes, 2, 10>(x, w, bias, low_rank, y, o, row);
-      }
-      for (; row + 5 <= x.rows; row += 5) block<Bytes, 2, 5>(x, w, bias, low_rank, y, o, row);
-      for (; row < x.rows; ++row) block<Bytes, 2, 1>(x, w, bias, low_rank, y, o, row);
+      for (; row + M <= x.rows; row += M) block<Bytes, 4, M>(x, w, bias, low_rank, y, o, row);
+      for (; row < x.rows; ++row) block<Bytes, 4, 1>(x, w, bias, low_rank, y, o, row);
     }
-    // At most one row of W is left over: not worth code of its own for several rows of x.
+    // Few rows of W are left over: not worth code of its own for several rows of x.
     for (; o < end; ++o) {
       for (std::int64_t row = 0; row < x.rows; ++row) {
         block<Bytes, 1, 1>(x, w, bias, low_rank, y, o, row);
@@ -47,7 +47,7 @@ struct LinearCore {
   }
 
  private:
-  // M rows of x against N rows of W.
+  // M rows of x against N rows of W: N + M vectors are loaded for N M products.
   template <int Bytes, int N, int M, class T>
   static LORA_ALWAYS_INLINE void block(const MatrixView<const T>& x, const MatrixView<const T>& w,
                                        const VectorView<const T>& bias,
@@ -58,146 +58,195 @@ struct LinearCore {
     constexpr int W = S::kWidth;
     const T* __restrict x0 = x.row(row);
     const T* __restrict w0 = w.row(o);
-    const T* __restrict w1 = w.row(o + N - 1);
-    const std::int64_t stride = x.stride;
-    const std::int64_t whole = w.cols / W * W;
+    const std::int64_t x_stride = x.stride;
+    const std::int64_t w_stride = w.stride;
 
-    V sum0[M], sum1[M];
+    V sum[N][M];
     LORA_UNROLL
-    for (int m = 0; m < M; ++m) sum0[m] = sum1[m] = V{};
-    for (std::int64_t k = 0; k < whole; k += W) {
-      const V a = S::at(w0 + k);
-      const V b = S::at(w1 + k);
+    for (int n = 0; n < N; ++n) {
+      LORA_UNROLL
+      for (int m = 0; m < M; ++m) sum[n][m] = V{};
+    }
+    std::int64_t k = 0;
+    for (; k + W <= w.cols; k += W) {
+      V a[N];
+      LORA_UNROLL
+      for (int n = 0; n < N; ++n) a[n] = S::at(w0 + n * w_stride + k);
       LORA_UNROLL
       for (int m = 0; m < M; ++m) {
-        const V v = S::at(x0 + m * stride + k);
-        sum0[m] += v * a;
-        if constexpr (N == 2) sum1[m] += v * b;
+        const V v = S::at(x0 + m * x_stride + k);
+        LORA_UNROLL
+        for (int n = 0; n < N; ++n) sum[n][m] += v * a[n];
       }
     }
-    T sums[N][M];
+    // The columns behind the last whole vector: the last vector that fits, without what was added.
+    const std::int64_t left = w.cols - k;
+    if (left > 0 && k > 0) {
+      const std::int64_t last = w.cols - W;
+      V a[N];
+      LORA_UNROLL
+      for (int n = 0; n < N; ++n) {
+        a[n] = S::at(w0 + n * w_stride + last);
+        S::keep_last(a[n], left);
+      }
+      LORA_UNROLL
+      for (int m = 0; m < M; ++m) {
+        V v = S::at(x0 + m * x_stride + last);
+        S::keep_last(v, left);
+        LORA_UNROLL
+        for (int n = 0; n < N; ++n) sum[n][m] += v * a[n];
+      }
+    }
     LORA_UNROLL
     for (int m = 0; m < M; ++m) {
-      sums[0][m] = S::sum(sum0[m]);
-      if constexpr (N == 2) sums[1][m] = S::sum(sum1[m]);
-    }
-    for (int n = 0; n < N; ++n) {
-      finish(sums[n], M, x, w.row(o + n), whole, bias, low_rank, y, row, o + n);
-    }
-  }
-
-  // The rest of each sum behind the whole vectors, and what is added to it. Not inlined: once a
-  // block is seldom enough, and the code is the same for every block size and instruction set.
-  template <class T>
-  static LORA_NEVER_INLINE void finish(const T* sums, int count, const MatrixView<const T>& x,
-                                       const T* w, std::int64_t whole,
-                                       const VectorView<const T>& bias,
-                                       const LowRankTerm<T>& low_rank, const MatrixView<T>& y,
-                                       std::int64_t row, std::int64_t o) {
-    for (int m = 0; m < count; ++m) {
-      T sum = sums[m];
-      const T* x_row = x.row(row + m);
-      for (std::int64_t k = whole; k < x.cols; ++k) sum += x_row[k] * w[k];
-      if (bias.data) sum += bias[o];
-      if (low_rank.b.data) {
-        for (std::int64_t r = 0; r < low_rank.b.cols; ++r) {
-          sum += low_rank.h(row + m, r) * low_rank.b(o, r);
+      T sums[N];
+      if constexpr (N == 4) {
+        S::sum4(sum[0][m], sum[1][m], sum[2][m], sum[3][m], sums);
+      } else {
+        sums[0] = S::sum(sum[0][m]);
+      }
+      if (k == 0) {
+        for (int n = 0; n < N; ++n) {
+          for (std::int64_t i = 0; i < left; ++i) sums[n] += x(row + m, i) * w(o + n, i);
         }
       }
-      y(row + m, o) = sum;
+      if (bias.data) {
+        LORA_UNROLL
+        for (int n = 0; n < N; ++n) sums[n] += bias[o + n];
+      }
+      for (std::int64_t r = 0; r < low_rank.b.cols; ++r) {
+        const T h = low_rank.h(row + m, r);
+        LORA_UNROLL
+        for (int n = 0; n < N; ++n) sums[n] += h * low_rank.b(o + n, r);
+      }
+      LORA_UNROLL
+      for (int n = 0; n < N; ++n) y(row + m, o + n) = sums[n];
     }
   }
 };
 
-/// Columns [begin, end) of W: dx = dy W, or dx += dy W. W is visited in groups of rows, so that the
-/// group's part of dx stays in registers while the rows stream past.
+/// dx += dy W, for some rows and columns of W. W is visited in groups of rows, so that the group's
+/// part of dx stays in registers while the rows stream past.
 struct LinearBackwardInputCore {
   static constexpr std::int64_t kGroup = 16;
-  static constexpr std::int64_t kStrip = 32;
 
+  /// The rows [begin, end) of W.
   template <int Bytes, class T>
   static LORA_ALWAYS_INLINE void run(MatrixView<const T> dy, MatrixView<const T> w,
-                                     MatrixView<T> dx, bool accumulate, std::int64_t begin,
-                                     std::int64_t end) {
-    if (!accumulate) {
-      for (std::int64_t row = 0; row < dx.rows; ++row) {
-        std::fill(dx.row(row) + begin, dx.row(row) + end, T{});
-      }
+                                     MatrixView<T> dx, std::int64_t begin, std::int64_t end) {
+    for (std::int64_t o = begin; o < end; o += kGroup) {
+      add<Bytes>(dy, w, dx, o, std::min(o + kGroup, end), 0, w.cols);
     }
-    for (std::int64_t o = 0; o < w.rows; o += kGroup) {
-      const std::int64_t o_end = std::min(o + kGroup, w.rows);
+  }
+
+  /// The rows [o, o_end) and the columns [begin, end) of W.
+  template <int Bytes, class T>
+  static LORA_ALWAYS_INLINE void add(const MatrixView<const T>& dy, const MatrixView<const T>& w,
+                                     const MatrixView<T>& dx, std::int64_t o, std::int64_t o_end,
+                                     std::int64_t begin, std::int64_t end) {
+    using S = Simd<T, Bytes>;
+    std::int64_t k = begin;
+    for (; k + 2 * S::kWidth <= end; k += 2 * S::kWidth) {
       std::int64_t row = 0;
       if constexpr (Bytes == 64) {
-        for (; row + 10 <= dx.rows; row += 10) {
-          rows<Bytes, 10>(dy, w, dx, row, o, o_end, begin, end);
+        for (; row + 10 <= dx.rows; row += 10) block<S, 10, 2>(dy, w, dx, row, o, o_end, k);
+      }
+      for (; row + 5 <= dx.rows; row += 5) block<S, 5, 2>(dy, w, dx, row, o, o_end, k);
+      for (; row < dx.rows; ++row) block<S, 1, 2>(dy, w, dx, row, o, o_end, k);
+    }
+    // What is left is less than two vectors wide: vectors of falling width, a row at a time.
+    strips<S>(dy, w, dx, o, o_end, k, end);
+    if constexpr (Bytes >= 64) strips<Simd<T, 32>>(dy, w, dx, o, o_end, k, end);
+    if constexpr (Bytes >= 32) strips<Simd<T, 16, true>>(dy, w, dx, o, o_end, k, end);
+    for (; k < end; ++k) {
+      for (std::int64_t i = o; i < o_end; ++i) {
+        for (std::int64_t row = 0; row < dx.rows; ++row) {
+          S::fma(dy(row, i), w(i, k), dx(row, k));
         }
       }
-      for (; row + 5 <= dx.rows; row += 5) rows<Bytes, 5>(dy, w, dx, row, o, o_end, begin, end);
-      for (; row < dx.rows; ++row) rows<Bytes, 1>(dy, w, dx, row, o, o_end, begin, end);
     }
   }
 
  private:
-  template <int Bytes, int M, class T>
-  static LORA_ALWAYS_INLINE void rows(const MatrixView<const T>& dy, const MatrixView<const T>& w,
-                                      const MatrixView<T>& dx, std::int64_t row,
-                                      std::int64_t o_begin, std::int64_t o_end, std::int64_t begin,
-                                      std::int64_t end) {
-    using S = Simd<T, Bytes>;
+  template <class S, class T>
+  static LORA_ALWAYS_INLINE void strips(const MatrixView<const T>& dy, const MatrixView<const T>& w,
+                                        const MatrixView<T>& dx, std::int64_t o, std::int64_t o_end,
+                                        std::int64_t& k, std::int64_t end) {
+    for (; k + S::kWidth <= end; k += S::kWidth) {
+      for (std::int64_t row = 0; row < dx.rows; ++row) block<S, 1, 1>(dy, w, dx, row, o, o_end, k);
+    }
+  }
+
+  // M rows of dx, N (one or two) vectors wide.
+  template <class S, int M, int N, class T>
+  static LORA_ALWAYS_INLINE void block(const MatrixView<const T>& dy, const MatrixView<const T>& w,
+                                       const MatrixView<T>& dx, std::int64_t row, std::int64_t o,
+                                       std::int64_t o_end, std::int64_t k) {
     using V = typename S::Vector;
-    constexpr int W = S::kWidth;
+    constexpr int kSecond = (N - 1) * S::kWidth;
     const T* __restrict dy0 = dy.row(row);
-    T* __restrict dx0 = dx.row(row);
+    T* __restrict dx0 = dx.row(row) + k;
     const std::int64_t dy_stride = dy.stride;
     const std::int64_t dx_stride = dx.stride;
-    std::int64_t k = begin;
-    for (; k + 2 * W <= end; k += 2 * W) {
-      V sum0[M], sum1[M];
+    V sum0[M], sum1[M];
+    LORA_UNROLL
+    for (int m = 0; m < M; ++m) {
+      sum0[m] = S::at(dx0 + m * dx_stride);
+      if constexpr (N == 2) sum1[m] = S::at(dx0 + m * dx_stride + kSecond);
+    }
+    for (; o < o_end; ++o) {
+      const V a = S::at(w.row(o) + k);
+      const V b = S::at(w.row(o) + k + kSecond);
       LORA_UNROLL
       for (int m = 0; m < M; ++m) {
-        sum0[m] = S::at(dx0 + m * dx_stride + k);
-        sum1[m] = S::at(dx0 + m * dx_stride + k + W);
-      }
-      for (std::int64_t o = o_begin; o < o_end; ++o) {
-        const V a = S::at(w.row(o) + k);
-        const V b = S::at(w.row(o) + k + W);
-        LORA_UNROLL
-        for (int m = 0; m < M; ++m) {
-          const T factor = dy0[m * dy_stride + o];
-          sum0[m] += factor * a;
-          sum1[m] += factor * b;
-        }
-      }
-      LORA_UNROLL
-      for (int m = 0; m < M; ++m) {
-        S::at(dx0 + m * dx_stride + k) = sum0[m];
-        S::at(dx0 + m * dx_stride + k + W) = sum1[m];
+        const T factor = dy0[m * dy_stride + o];
+        sum0[m] += factor * a;
+        if constexpr (N == 2) sum1[m] += factor * b;
       }
     }
-    for (; k < end; ++k) {
-      for (std::int64_t o = o_begin; o < o_end; ++o) {
-        const T weight = w(o, k);
-        for (int m = 0; m < M; ++m) dx0[m * dx_stride + k] += dy0[m * dy_stride + o] * weight;
-      }
+    LORA_UNROLL
+    for (int m = 0; m < M; ++m) {
+      S::at(dx0 + m * dx_stride) = sum0[m];
+      if constexpr (N == 2) S::at(dx0 + m * dx_stride + kSecond) = sum1[m];
     }
   }
 };
 
 /// Rows [begin, end) of the weight's gradient dyᵀ x, formed in registers a strip at a time and
 /// handed to `sink`, which stores it or applies an optimizer's update:
-///     sink.vector<S>(gradient vector, row, column) and sink.scalar(gradient, row, column).
+///     sink.vector<S>(gradient vector, row, column) and sink.scalar<S>(gradient, row, column).
 struct OuterProductCore {
+  // A tile's part of x stays in the nearest cache while the tile's rows go by.
+  static constexpr std::int64_t kTileRows = 32;
+  static constexpr std::int64_t kTileCols = 256;
+
   template <int Bytes, class T, class Sink>
   static LORA_ALWAYS_INLINE void run(MatrixView<const T> dy, MatrixView<const T> x, Sink sink,
                                      std::int64_t begin, std::int64_t end) {
-    for (std::int64_t o = begin; o < end; ++o) {
-      std::int64_t k = 0;
-      strips<Simd<T, Bytes>, 4>(dy, x, sink, o, k);
-      strips<Simd<T, Bytes>, 1>(dy, x, sink, o, k);
-      for (; k < x.cols; ++k) {
+    for (std::int64_t o = begin; o < end; o += kTileRows) {
+      for (std::int64_t k = 0; k < x.cols; k += kTileCols) {
+        tile<Bytes>(dy, x, sink, o, std::min(o + kTileRows, end), k,
+                    std::min(k + kTileCols, x.cols));
+      }
+    }
+  }
+
+  /// Rows [o, o_end), columns [begin, end).
+  template <int Bytes, class T, class Sink>
+  static LORA_ALWAYS_INLINE void tile(const MatrixView<const T>& dy, const MatrixView<const T>& x,
+                                      const Sink& sink, std::int64_t o, std::int64_t o_end,
+                                      std::int64_t begin, std::int64_t end) {
+    using S = Simd<T, Bytes>;
+    for (; o < o_end; ++o) {
+      std::int64_t k = begin;
+      strips<S, 4>(dy, x, sink, o, k, end);
+      strips<S, 1>(dy, x, sink, o, k, end);
+      if constexpr (Bytes >= 64) strips<Simd<T, 32>, 1>(dy, x, sink, o, k, end);
+      if constexpr (Bytes >= 32) strips<Simd<T, 16, true>, 1>(dy, x, sink, o, k, end);
+      for (; k < end; ++k) {
         T sum = 0;
-        for (std::int64_t row = 0; row < x.rows; ++row) sum += dy(row, o) * x(row, k);
-        sink.scalar(sum, o, k);
+        for (std::int64_t row = 0; row < x.rows; ++row) S::fma(dy(row, o), x(row, k), sum);
+        sink.template scalar<S>(sum, o, k);
       }
     }
   }
@@ -205,10 +254,11 @@ struct OuterProductCore {
  private:
   template <class S, int N, class T, class Sink>
   static LORA_ALWAYS_INLINE void strips(const MatrixView<const T>& dy, const MatrixView<const T>& x,
-                                        const Sink& sink, std::int64_t o, std::int64_t& k) {
+                                        const Sink& sink, std::int64_t o, std::int64_t& k,
+                                        std::int64_t end) {
     using V = typename S::Vector;
     constexpr int W = S::kWidth;
-    for (; k + N * W <= x.cols; k += N * W) {
+    for (; k + N * W <= end; k += N * W) {
       V sum[N];
       LORA_UNROLL
       for (int n = 0; n < N; ++n) sum[n] = V{};
@@ -241,6 +291,7 @@ struct StoreGradient {
       S::at(to) = g;
     }
   }
+  template <class S>
   LORA_ALWAYS_INLINE void scalar(T g, std::int64_t o, std::int64_t k) const {
     dw(o, k) = accumulate ? dw(o, k) + g : g;
   }
@@ -248,7 +299,7 @@ struct StoreGradient {
 
 namespace detail {
 
-// Rows of W a thread takes at a time: even, so that the pairs of LinearCore are always the same.
+// Rows of W a thread takes at a time: a multiple of the rows of a block.
 constexpr std::int64_t kRowGrain = 8;
 
 }  // namespace detail
@@ -267,18 +318,80 @@ void linear(MatrixView<const T> x, MatrixView<const T> w, VectorView<const T> bi
   linear_with(x, w, bias, LowRankTerm<T>{}, y);
 }
 
-template <class T>
-void accumulate_product(MatrixView<const T> dy, MatrixView<const T> w, MatrixView<T> dx,
-                        bool accumulate) {
-  lora::detail::parallel_for(w.cols, LinearBackwardInputCore::kStrip,
-                             [&](std::int64_t begin, std::int64_t end) {
-                               run_simd<LinearBackwardInputCore>(dy, w, dx, accumulate, begin, end);
-                             });
+namespace detail {
+
+/// In how many chunks the rows of W are taken where a sum goes over them. Each chunk has a partial
+/// sum, and these are added in order: the result depends on the shape, not on the threads, and a
+/// thread writes to no cache line of another. A power of two, for an even share.
+inline std::int64_t chunk_count(std::int64_t rows) {
+  std::int64_t count = 1;
+  while (count < 16 && 2 * count * 128 <= rows) count *= 2;
+  return count;
 }
+
+struct SumPartialsCore {
+  template <int Bytes, class T>
+  static LORA_ALWAYS_INLINE void run(const T* partials, std::int64_t count, std::int64_t distance,
+                                     T* to, std::int64_t size) {
+    using S = Simd<T, Bytes>;
+    std::int64_t k = 0;
+    for (; k + S::kWidth <= size; k += S::kWidth) {
+      typename S::Vector sum = S::at(partials + k);
+      for (std::int64_t c = 1; c < count; ++c) sum += S::at(partials + c * distance + k);
+      S::at(to + k) = sum;
+    }
+    for (; k < size; ++k) {
+      T sum = partials[k];
+      for (std::int64_t c = 1; c < count; ++c) sum += partials[c * distance + k];
+      to[k] = sum;
+    }
+  }
+};
+
+/// dx = the sum over chunks of rows of W, where add(dx, begin, end) adds what the rows [begin, end)
+/// give.
+template <class T, class Add>
+void sum_over_rows(std::int64_t rows, MatrixView<T> dx, const Add& add) {
+  const std::int64_t chunks = chunk_count(rows);
+  const auto clear = [](const MatrixView<T>& x) {
+    for (std::int64_t row = 0; row < x.rows; ++row) std::fill_n(x.row(row), x.cols, T{});
+  };
+  if (chunks == 1) {
+    clear(dx);
+    return add(dx, std::int64_t{0}, rows);
+  }
+  constexpr std::int64_t kLine = 64 / sizeof(T);
+  const std::int64_t stride = (dx.cols + kLine - 1) / kLine * kLine;
+  const std::int64_t distance = dx.rows * stride;
+  thread_local std::vector<T> memory;
+  memory.resize(static_cast<std::size_t>(chunks * distance + kLine));
+  void* start = memory.data();
+  std::size_t space = memory.size() * sizeof(T);
+  T* const partials = static_cast<T*>(std::align(64, sizeof(T), start, space));
+
+  lora::detail::parallel_for(chunks, 1, [&](std::int64_t first, std::int64_t last) {
+    for (std::int64_t c = first; c < last; ++c) {
+      const MatrixView<T> partial{partials + c * distance, dx.rows, dx.cols, stride};
+      clear(partial);
+      add(partial, rows * c / chunks, rows * (c + 1) / chunks);
+    }
+  });
+  lora::detail::parallel_for(dx.rows, 1, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t row = begin; row < end; ++row) {
+      run_simd<SumPartialsCore>(static_cast<const T*>(partials + row * stride), chunks, distance,
+                                dx.row(row), dx.cols);
+    }
+  });
+}
+
+}  // namespace detail
 
 template <class T>
 void linear_backward_input(MatrixView<const T> dy, MatrixView<const T> w, MatrixView<T> dx) {
-  accumulate_product(dy, w, dx, false);
+  detail::sum_over_rows<T>(w.rows, dx,
+                           [&](const MatrixView<T>& sum, std::int64_t begin, std::int64_t end) {
+                             run_simd<LinearBackwardInputCore>(dy, w, sum, begin, end);
+                           });
 }
 
 /// Hands every element of dyᵀ x to `sink`; see OuterProductCore.

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include <lora/cpu/linear.hpp>
 #include <lora/view.hpp>
@@ -24,15 +25,27 @@ void lora_linear(MatrixView<const T> x, MatrixView<const T> w, VectorView<const 
   linear_with<T>(x, w, bias, {h, b}, y);
 }
 
+/// dh = scale dy B. B is turned first, so that the sums over its many rows run along memory.
+template <class T>
+void low_rank_backward_input(MatrixView<const T> dy, MatrixView<const T> b, MatrixView<T> dh,
+                             T scale) {
+  thread_local std::vector<T> turned;
+  turned.resize(static_cast<std::size_t>(b.rows * b.cols));
+  const MatrixView<T> b_turned{turned.data(), b.cols, b.rows, b.rows};
+  for (std::int64_t o = 0; o < b.rows; ++o) {
+    for (std::int64_t r = 0; r < b.cols; ++r) b_turned(r, o) = scale * b(o, r);
+  }
+  linear<T>(dy, b_turned, {}, dh);
+}
+
 template <class T>
 void lora_linear_backward_input(MatrixView<const T> dy, MatrixView<const T> w,
                                 MatrixView<const T> a, MatrixView<const T> b, MatrixView<T> dh,
                                 MatrixView<T> dx, double scale) {
-  linear_backward_input<T>(dy, b, dh);
-  scale_in_place(dh, static_cast<T>(scale));
+  low_rank_backward_input<T>(dy, b, dh, static_cast<T>(scale));
   if (!dx.data) return;
   linear_backward_input<T>(dy, w, dx);
-  accumulate_product<T>(dh, a, dx, true);
+  run_simd<LinearBackwardInputCore>(MatrixView<const T>(dh), a, dx, std::int64_t{0}, a.rows);
 }
 
 template <class T>

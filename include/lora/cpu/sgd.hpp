@@ -6,6 +6,7 @@
 
 #include <lora/cpu/dense_update.hpp>
 #include <lora/cpu/linear.hpp>
+#include <lora/cpu/linear_update.hpp>
 #include <lora/cpu/simd.hpp>
 #include <lora/view.hpp>
 
@@ -29,9 +30,11 @@ struct SgdSink {
     S::at(value_at) = w;
   }
 
+  template <class S>
   LORA_ALWAYS_INLINE void scalar(T g, std::int64_t o, std::int64_t k) const {
     T& w = value(o, k);
-    w = std::fma(minus_lr, std::fma(weight_decay, w, g), w);
+    S::fma(weight_decay, w, g);
+    S::fma(minus_lr, g, w);
   }
 };
 
@@ -46,6 +49,13 @@ void sgd_factored(MatrixView<const T> dy, MatrixView<const T> x, MatrixView<T> v
                   double weight_decay) {
   for_each_weight_gradient(dy, x,
                            SgdSink<T>{value, static_cast<T>(-lr), static_cast<T>(weight_decay)});
+}
+
+template <class T>
+void linear_backward_sgd(MatrixView<const T> dy, MatrixView<const T> x, MatrixView<T> value,
+                         MatrixView<T> dx, double lr, double weight_decay) {
+  linear_backward_update<T>(dy, x, value, dx,
+                            SgdSink<T>{value, static_cast<T>(-lr), static_cast<T>(weight_decay)});
 }
 
 }  // namespace lora::inline v0::cpu

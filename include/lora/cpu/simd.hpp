@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
 #include <cstdlib>
 #include <string>
 #include <string_view>
+#include <type_traits>
+#include <utility>
 
 #include <lora/error.hpp>
 
@@ -69,8 +73,10 @@ inline Isa isa() {
   return chosen;
 }
 
-/// A vector register of `Bytes` bytes, and the same at any address in memory.
-template <class T, int Bytes>
+/// A vector register of `Bytes` bytes, and the same at any address in memory. `Fused` says whether
+/// there is an instruction that multiplies and adds with one rounding: a narrow vector in a core
+/// for wide ones must round as they do.
+template <class T, int Bytes, bool Fused = (Bytes > 16)>
 struct Simd {
   static constexpr int kWidth = Bytes / static_cast<int>(sizeof(T));
   typedef T Vector __attribute__((vector_size(Bytes)));
@@ -81,26 +87,69 @@ struct Simd {
   }
   static LORA_ALWAYS_INLINE InMemory& at(T* p) { return *reinterpret_cast<InMemory*>(p); }
 
+  /// The sum of the elements: halves are added until one element is left.
   static LORA_ALWAYS_INLINE T sum(const Vector& v) {
-    T total = 0;
+    if constexpr (kWidth == 2) {
+      return v[0] + v[1];
+    } else {
+      typename Half::Vector half;
+      fold(v, half, std::make_index_sequence<kWidth / 2>{});
+      return Half::sum(half);
+    }
+  }
+
+  /// The sums of the elements of four vectors, side by side in `sums`.
+  static LORA_ALWAYS_INLINE void sum4(const Vector& a, const Vector& b, const Vector& c,
+                                      const Vector& d, T* sums) {
+    if constexpr (kWidth > 4) {
+      constexpr std::make_index_sequence<kWidth / 2> indices;
+      typename Half::Vector half_a, half_b, half_c, half_d;
+      fold(a, half_a, indices);
+      fold(b, half_b, indices);
+      fold(c, half_c, indices);
+      fold(d, half_d, indices);
+      Half::sum4(half_a, half_b, half_c, half_d, sums);
+    } else if constexpr (kWidth == 4) {
+      const Vector ab =
+          __builtin_shufflevector(a, b, 0, 4, 1, 5) + __builtin_shufflevector(a, b, 2, 6, 3, 7);
+      const Vector cd =
+          __builtin_shufflevector(c, d, 0, 4, 1, 5) + __builtin_shufflevector(c, d, 2, 6, 3, 7);
+      at(sums) =
+          __builtin_shufflevector(ab, cd, 0, 1, 4, 5) + __builtin_shufflevector(ab, cd, 2, 3, 6, 7);
+    } else {
+      sums[0] = sum(a);
+      sums[1] = sum(b);
+      sums[2] = sum(c);
+      sums[3] = sum(d);
+    }
+  }
+
+  /// Makes all but the last `count` elements zero, 0 <= count <= kWidth.
+  static LORA_ALWAYS_INLINE void keep_last(Vector& v, std::int64_t count) {
+    Bits keep{};
     LORA_UNROLL
-    for (int i = 0; i < kWidth; ++i) total += v[i];
-    return total;
+    for (int i = 0; i < kWidth; ++i) keep[i] = i;
+    keep = keep >= static_cast<Integer>(kWidth - count);
+    v = reinterpret_cast<Vector>(reinterpret_cast<Bits>(v) & keep);
   }
 
   /// c = a * b + c with one rounding. The baseline has no such instruction and rounds twice.
   static LORA_ALWAYS_INLINE void fma(const Vector& a, const Vector& b, Vector& c) {
-    if constexpr (Bytes == 16) {
+    if constexpr (!Fused) {
       c = a * b + c;
     } else {
       LORA_UNROLL
-      for (int i = 0; i < kWidth; ++i) {
-        if constexpr (sizeof(T) == 4) {
-          c[i] = __builtin_fmaf(a[i], b[i], c[i]);
-        } else {
-          c[i] = __builtin_fma(a[i], b[i], c[i]);
-        }
-      }
+      for (int i = 0; i < kWidth; ++i) c[i] = fma_once(a[i], b[i], c[i]);
+    }
+  }
+
+  /// The same for one element, so that what stands behind the last whole vector is rounded as in
+  /// it.
+  static LORA_ALWAYS_INLINE void fma(T a, T b, T& c) {
+    if constexpr (!Fused) {
+      c = a * b + c;
+    } else {
+      c = fma_once(a, b, c);
     }
   }
 
@@ -109,9 +158,9 @@ struct Simd {
   static LORA_ALWAYS_INLINE void sqrt(Vector& v) {
 #if defined(__x86_64__) && !defined(__clang__)
     if constexpr (Bytes == 16 && sizeof(T) == 4) {
-      asm("sqrtps %0, %0" : "+x"(v));
+      v = __builtin_ia32_sqrtps(v);
     } else if constexpr (Bytes == 16) {
-      asm("sqrtpd %0, %0" : "+x"(v));
+      v = __builtin_ia32_sqrtpd(v);
     } else if constexpr (sizeof(T) == 4) {
       asm("vsqrtps %0, %0" : "+v"(v));
     } else {
@@ -127,6 +176,24 @@ struct Simd {
       }
     }
 #endif
+  }
+
+ private:
+  static LORA_ALWAYS_INLINE float fma_once(float a, float b, float c) {
+    return __builtin_fmaf(a, b, c);
+  }
+  static LORA_ALWAYS_INLINE double fma_once(double a, double b, double c) {
+    return __builtin_fma(a, b, c);
+  }
+
+  using Half = Simd<T, (kWidth > 2 ? Bytes / 2 : Bytes), Fused>;
+  using Integer = std::conditional_t<sizeof(T) == 4, std::int32_t, std::int64_t>;
+  typedef Integer Bits __attribute__((vector_size(Bytes), may_alias));
+
+  template <std::size_t... I>
+  static LORA_ALWAYS_INLINE void fold(const Vector& v, typename Half::Vector& half,
+                                      std::index_sequence<I...>) {
+    half = __builtin_shufflevector(v, v, I...) + __builtin_shufflevector(v, v, (I + kWidth / 2)...);
   }
 };
 

@@ -77,6 +77,11 @@ struct Backend {
   int (*sgd)(ConstVector gradient, Vector value, double lr, double weight_decay, Stream);
   int (*sgd_factored)(ConstMatrix dy, ConstMatrix x, Matrix value, double lr, double weight_decay,
                       Stream);
+
+  int (*linear_backward_adam)(ConstMatrix dy, ConstMatrix x, Matrix value, Matrix m, Matrix v,
+                              Matrix dx, AdamScalars, Stream);
+  int (*linear_backward_sgd)(ConstMatrix dy, ConstMatrix x, Matrix value, Matrix dx, double lr,
+                             double weight_decay, Stream);
 };
 
 /// Null until <lora/cuda.hpp> registers the kernel library. Of default visibility, so that two

@@ -69,8 +69,14 @@ class Linear final : public Module<T> {
   }
 
   void do_backward(const Tensor<T>& dy, Saved<T>& saved, Tensor<T>* dx) override {
+    const Tensor<T>& x = *saved.input;
+    if (weight.trainable && weight.update_in_backward && weight.grad.empty()) {
+      weight.update_in_backward->linear_backward(weight, dy, x, dx);
+      if (has_bias_ && bias.trainable) bias.grad.accumulate_rows(dy);
+      return;
+    }
     if (dx) ops::linear_backward_input(dy, weight.value, *dx);
-    accumulate_gradients(dy, *saved.input);
+    accumulate_gradients(dy, x);
   }
 
   bool has_bias_;

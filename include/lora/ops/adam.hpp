@@ -6,6 +6,7 @@
 
 #include <lora/cpu/adam.hpp>
 #include <lora/detail/dispatch.hpp>
+#include <lora/ops/linear.hpp>
 #include <lora/tensor.hpp>
 
 // Adam, after Kingma and Ba, 2014 (arXiv 1412.6980), rounded in PyTorch's order:
@@ -69,6 +70,22 @@ void adam_factored(const Tensor<T>& dy, const Tensor<T>& x, Tensor<T>& value, Te
   detail::require_same_shape(kOp, "v", v, "value", value);
   detail::dispatch<T>(kOp, value.device(), cpu::adam_factored<T>, &detail::Backend::adam_factored,
                       dy.matrix(), x.matrix(), value.matrix(), m.matrix(), v.matrix(),
+                      detail::adam_scalars(options, step));
+}
+
+/// The backward pass of a linear layer and the update of its weight: dx = dy value, unless dx is
+/// null, and then adam_factored. The same bits as the two, in one visit of the weight.
+template <class T>
+void linear_backward_adam(const Tensor<T>& dy, const Tensor<T>& x, Tensor<T>& value, Tensor<T>& m,
+                          Tensor<T>& v, Tensor<T>* dx, const AdamOptions& options,
+                          std::int64_t step) {
+  constexpr const char* kOp = "linear_backward_adam";
+  const MatrixView<T> input_gradient = detail::prepare_backward_update(kOp, dy, x, value, dx);
+  detail::require_same_shape(kOp, "m", m, "value", value);
+  detail::require_same_shape(kOp, "v", v, "value", value);
+  detail::dispatch<T>(kOp, value.device(), cpu::linear_backward_adam<T>,
+                      &detail::Backend::linear_backward_adam, dy.matrix(), x.matrix(),
+                      value.matrix(), m.matrix(), v.matrix(), input_gradient,
                       detail::adam_scalars(options, step));
 }
 

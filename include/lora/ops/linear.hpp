@@ -25,6 +25,18 @@ void require_linear_shapes(const char* op, const Tensor<T>& x, const Tensor<T>& 
   if (bias) require_equal_dims(op, "bias", *bias, 0, "w", w, 0);
 }
 
+/// For the ops that compute dx = dy W, if it is wanted, and update `value`, the W of that product.
+template <class T>
+MatrixView<T> prepare_backward_update(const char* op, const Tensor<T>& dy, const Tensor<T>& x,
+                                      const Tensor<T>& value, Tensor<T>* dx) {
+  require_equal_dims(op, "dy", dy, 0, "x", x, 0);
+  require_equal_dims(op, "dy", dy, 1, "value", value, 0);
+  require_equal_dims(op, "x", x, 1, "value", value, 1);
+  if (!dx) return {nullptr, 0, 0, 0};
+  dx->resize({dy.dim(0), value.dim(1)}, dy.device());
+  return dx->matrix();
+}
+
 }  // namespace lora::inline v0::detail
 
 namespace lora::inline v0::ops {

@@ -3,6 +3,7 @@
 
 #include <lora/cpu/sgd.hpp>
 #include <lora/detail/dispatch.hpp>
+#include <lora/ops/linear.hpp>
 #include <lora/tensor.hpp>
 
 // p -= lr (g + weight_decay p)
@@ -36,6 +37,18 @@ void sgd_factored(const Tensor<T>& dy, const Tensor<T>& x, Tensor<T>& value,
   detail::require_equal_dims(kOp, "x", x, 1, "value", value, 1);
   detail::dispatch<T>(kOp, value.device(), cpu::sgd_factored<T>, &detail::Backend::sgd_factored,
                       dy.matrix(), x.matrix(), value.matrix(), options.lr, options.weight_decay);
+}
+
+/// The backward pass of a linear layer and the update of its weight: dx = dy value, unless dx is
+/// null, and then sgd_factored. The same bits as the two, in one visit of the weight.
+template <class T>
+void linear_backward_sgd(const Tensor<T>& dy, const Tensor<T>& x, Tensor<T>& value, Tensor<T>* dx,
+                         const SGDOptions& options) {
+  constexpr const char* kOp = "linear_backward_sgd";
+  const MatrixView<T> input_gradient = detail::prepare_backward_update(kOp, dy, x, value, dx);
+  detail::dispatch<T>(kOp, value.device(), cpu::linear_backward_sgd<T>,
+                      &detail::Backend::linear_backward_sgd, dy.matrix(), x.matrix(),
+                      value.matrix(), input_gradient, options.lr, options.weight_decay);
 }
 
 }  // namespace lora::inline v0::ops

@@ -27,17 +27,28 @@ class Adam final : public Optimizer<T> {
   };
 
   void update(std::size_t index, Parameter<T>& parameter) override {
-    State& state = states_[index];
-    if (state.step++ == 0) {
-      state.m = Tensor<T>(parameter.value.shape(), parameter.value.device());
-      state.v = state.m;
-    }
+    State& state = next_state(index, parameter);
     if (parameter.grad.is_factored()) {
       ops::adam_factored(parameter.grad.dy(), parameter.grad.x(), parameter.value, state.m, state.v,
                          options, state.step);
     } else {
       ops::adam(parameter.grad.dense(), parameter.value, state.m, state.v, options, state.step);
     }
+  }
+
+  void update_linear(std::size_t index, Parameter<T>& weight, const Tensor<T>& dy,
+                     const Tensor<T>& x, Tensor<T>* dx) override {
+    State& state = next_state(index, weight);
+    ops::linear_backward_adam(dy, x, weight.value, state.m, state.v, dx, options, state.step);
+  }
+
+  State& next_state(std::size_t index, const Parameter<T>& parameter) {
+    State& state = states_[index];
+    if (state.step++ == 0) {
+      state.m = Tensor<T>(parameter.value.shape(), parameter.value.device());
+      state.v = state.m;
+    }
+    return state;
   }
 
   std::vector<State> states_;

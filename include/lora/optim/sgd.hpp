@@ -26,6 +26,11 @@ class SGD final : public Optimizer<T> {
       ops::sgd(parameter.grad.dense(), parameter.value, options);
     }
   }
+
+  void update_linear(std::size_t, Parameter<T>& weight, const Tensor<T>& dy, const Tensor<T>& x,
+                     Tensor<T>* dx) override {
+    ops::linear_backward_sgd(dy, x, weight.value, dx, options);
+  }
 };
 
 }  // namespace lora::inline v0
