@@ -17,6 +17,23 @@ constexpr double kRight = 24;
 constexpr double kTop = 14;
 constexpr double kBottom = 40;
 
+// In the chart itself, so that it is a picture on its own as well as a part of a page.
+constexpr const char* kStyle = R"(<style>
+svg { font-family: system-ui, "Segoe UI", "DejaVu Sans", sans-serif; --ink: #1d2330; --soft: #5d6676;
+  --line: #e3e6eb; --before: #9aa5b8; --after: #2f6fdb; }
+@media (prefers-color-scheme: dark) { svg { --ink: #e6e9ef; --soft: #98a1b2; --line: #2b313c;
+  --before: #66718a; --after: #6ea2ff; } }
+.grid { stroke: var(--line); }
+.tick, .value, .label { fill: var(--soft); font-size: 11px; }
+.value { font-size: 10px; }
+.label { font-size: 14px; fill: var(--ink); }
+.target { font-weight: 700; }
+.before { fill: var(--before); }
+.after { fill: var(--after); }
+.line { fill: none; stroke: var(--after); stroke-width: 1.6; stroke-linejoin: round; }
+</style>
+)";
+
 // 1, 2 or 5 times a power of ten, so that about five of them make `largest`.
 double tick_step(double largest) {
   const double rough = std::max(largest, 1e-9) / 5;
@@ -33,8 +50,11 @@ class Frame {
   Frame(const std::string& label, double largest) {
     const double step = tick_step(largest);
     top_value_ = std::max(step, std::ceil(largest / step) * step);
-    svg_ = format("<svg viewBox=\"0 0 %g %g\" role=\"img\" aria-label=\"%s\">\n", kWidth, kHeight,
-                  label.c_str());
+    svg_ = format(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %g %g\" role=\"img\" "
+        "aria-label=\"%s\">\n",
+        kWidth, kHeight, label.c_str());
+    svg_ += kStyle;
     for (double value = 0; value <= top_value_ * 1.001; value += step) {
       svg_ += format("<line class=\"grid\" x1=\"%g\" x2=\"%g\" y1=\"%.1f\" y2=\"%.1f\"/>", kLeft,
                      kWidth - kRight, y(value), y(value));

@@ -8,6 +8,7 @@
 
 #include <lora/lora.hpp>
 
+#include "mnist_lora/charts.hpp"
 #include "mnist_lora/data_source.hpp"
 #include "mnist_lora/json_output.hpp"
 #include "mnist_lora/options.hpp"
@@ -75,6 +76,7 @@ void write_outputs(const Options& options, Study& study, const StudyResult& resu
   if (options.images.empty() && options.report.empty()) return;
   const std::vector<Picture> pictures = make_pictures(study, data);
   if (!options.images.empty()) {
+    write_file(fs::path(options.images) / "errors.svg", error_chart(result));
     for (const Picture& picture : pictures) {
       const std::vector<std::uint8_t> png = encode_png(picture);
       write_file(fs::path(options.images) / (picture.name + ".png"), {png.begin(), png.end()});

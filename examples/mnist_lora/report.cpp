@@ -31,14 +31,6 @@ th, td { padding: 4px 10px; text-align: right; border-bottom: 1px solid var(--li
 th:first-child, td:first-child { text-align: left; }
 tr.sum td { font-weight: 600; }
 svg { width: 100%; height: auto; }
-.grid { stroke: var(--line); }
-.tick, .value, .label { fill: var(--soft); font-size: 11px; }
-.value { font-size: 10px; }
-.label { font-size: 14px; fill: var(--ink); }
-.target { font-weight: 700; }
-.before { fill: var(--before); }
-.after { fill: var(--after); }
-.line { fill: none; stroke: var(--after); stroke-width: 1.6; stroke-linejoin: round; }
 .key { display: inline-block; width: 12px; height: 12px; border-radius: 2px; margin: 0 6px 0 14px; }
 .updates { display: grid; grid-template-columns: repeat(auto-fit, minmax(240px, 1fr)); gap: 16px; }
 figure { margin: 12px 0; }

@@ -65,8 +65,7 @@ std::vector<double> Study::train(DataLoader<float>& loader, index_t batches,
       throw lora::Error(label + ": the loss is " + std::to_string(loss) + " at batch " +
                         std::to_string(i) + "; a smaller --lr may help");
     }
-    net_.backward(dlogits, saved);
-    adam.step();
+    adam.backward_and_step(net_, dlogits, saved);
     losses.push_back(loss);
     progress.step(loss);
   }
