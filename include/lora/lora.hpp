@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <lora/activation.hpp>
 #include <lora/device.hpp>
 #include <lora/error.hpp>
 #include <lora/gradient.hpp>
@@ -15,9 +16,11 @@
 #include <lora/nn/sequential.hpp>
 #include <lora/ops/adam.hpp>
 #include <lora/ops/argmax.hpp>
+#include <lora/ops/count_errors.hpp>
 #include <lora/ops/elementwise.hpp>
 #include <lora/ops/linear.hpp>
 #include <lora/ops/lora_linear.hpp>
+#include <lora/ops/next_batch.hpp>
 #include <lora/ops/normalize_rows.hpp>
 #include <lora/ops/relu.hpp>
 #include <lora/ops/sgd.hpp>

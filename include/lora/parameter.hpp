@@ -16,9 +16,16 @@ struct Parameter;
 template <class T>
 class UpdateInBackward {
  public:
-  /// dx = dy W unless dx is null, then the update of W with its gradient dyᵀ x.
-  virtual void linear_backward(Parameter<T>& weight, const Tensor<T>& dy, const Tensor<T>& x,
-                               Tensor<T>* dx) = 0;
+  /// The backward pass of y = x Wᵀ + b and the update of W and, unless it is null, b. `dx` is null
+  /// when nobody needs it; `relu_output` when the layer's input did not come from a ReLU.
+  virtual void linear_backward(Parameter<T>& weight, Parameter<T>* bias, const Tensor<T>& dy,
+                               const Tensor<T>& x, Tensor<T>* dx, const Tensor<T>* relu_output) = 0;
+
+  /// The backward pass of y = x Wᵀ + b + h Bᵀ with h = scale x Aᵀ, and the update of A and B.
+  virtual void lora_linear_backward(const Tensor<T>& w, Parameter<T>& a, Parameter<T>& b,
+                                    const Tensor<T>& dy, const Tensor<T>& x, const Tensor<T>& h,
+                                    Tensor<T>& dh, Tensor<T>* dx, double scale,
+                                    const Tensor<T>* relu_output) = 0;
 
  protected:
   ~UpdateInBackward() = default;
@@ -29,6 +36,10 @@ template <class T>
 struct Parameter {
   Parameter() = default;
   explicit Parameter(Tensor<T> initial) : value(std::move(initial)) {}
+
+  /// Whether the backward pass may hand this parameter's update to the optimizer: it is in
+  /// backward_and_step, and no gradient waits to be added.
+  bool can_update_in_backward() const { return trainable && update_in_backward && grad.empty(); }
 
   Tensor<T> value;
   Gradient<T> grad;

@@ -127,10 +127,13 @@ TEST_CASE("backward_and_step refuses a weight that is used twice", "[optim][fuse
 
 TEST_CASE("linear_backward_adam names the op and the shapes that do not fit",
           "[ops][adam][errors]") {
-  Tensor<float> w({4, 3}), m({4, 3}), v({4, 2});
+  Tensor<float> w({4, 3});
+  lora::AdamState<float> state{Tensor<float>({4, 3}), Tensor<float>({4, 2})};
   const Tensor<float> dy({2, 4}), x({2, 3});
-  CHECK_THROWS_WITH(lora::ops::linear_backward_adam<float>(dy, x, w, m, v, nullptr, {}, 1),
-                    contains("linear_backward_adam: v is (4, 2)") && contains("value is (4, 3)"));
+  const auto schedule = lora::detail::adam_schedule({}, 1);
+  CHECK_THROWS_WITH(
+      lora::ops::linear_backward_adam<float>(dy, x, w, state, nullptr, nullptr, nullptr, schedule),
+      contains("linear_backward_adam: v is (4, 2)") && contains("value is (4, 3)"));
   CHECK_THROWS_WITH(lora::ops::linear_backward_sgd<float>(x, dy, w, nullptr, {}),
                     contains("linear_backward_sgd: dy is (2, 3)"));
 }

@@ -60,7 +60,9 @@ class HostBackend {
     set<&lora::cpu::relu<float>>(table_.relu);
     set<&lora::cpu::relu_backward<float>>(table_.relu_backward);
     set<&lora::cpu::argmax<float>>(table_.argmax);
+    set<&lora::cpu::count_errors>(table_.count_errors);
     set<&lora::cpu::normalize_rows<float>>(table_.normalize_rows);
+    set<&lora::cpu::next_batch<float>>(table_.next_batch);
     set<&lora::cpu::linear<float>>(table_.linear);
     set<&lora::cpu::linear_backward_input<float>>(table_.linear_backward_input);
     set<&lora::cpu::linear_backward_weight<float>>(table_.linear_backward_weight);
@@ -75,6 +77,7 @@ class HostBackend {
     set<&lora::cpu::sgd_factored<float>>(table_.sgd_factored);
     set<&lora::cpu::linear_backward_adam<float>>(table_.linear_backward_adam);
     set<&lora::cpu::linear_backward_sgd<float>>(table_.linear_backward_sgd);
+    set<&lora::cpu::lora_linear_backward_adam<float>>(table_.lora_linear_backward_adam);
     lora::detail::cuda_backend = &table_;
   }
   HostBackend(const HostBackend&) = delete;

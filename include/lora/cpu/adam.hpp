@@ -3,15 +3,26 @@
 
 #include <cmath>
 #include <cstdint>
+#include <vector>
 
 #include <lora/cpu/dense_update.hpp>
 #include <lora/cpu/linear.hpp>
 #include <lora/cpu/linear_update.hpp>
+#include <lora/cpu/lora_linear.hpp>
 #include <lora/cpu/simd.hpp>
 #include <lora/detail/backend.hpp>
 #include <lora/view.hpp>
 
 namespace lora::inline v0::cpu {
+
+using lora::detail::AdamMatrix;
+using lora::detail::AdamSchedule;
+using lora::detail::AdamVector;
+
+/// The scalars of the step that is due.
+inline const lora::detail::AdamScalars& scalars_of(const AdamSchedule& schedule) {
+  return schedule.of_step ? schedule.of_step[*schedule.step - 1] : schedule.now;
+}
 
 /// Takes gradients and applies Adam to value, m and v in one visit; see ops/adam.hpp for the
 /// formula. The order of roundings is that of PyTorch 1.13, so equal gradients give equal bits.
@@ -21,11 +32,10 @@ struct AdamSink {
   T beta1, one_minus_beta1, beta2, one_minus_beta2, minus_step_size, sqrt_bias_correction2, eps;
   T weight_decay;
 
-  AdamSink(MatrixView<T> value, MatrixView<T> m, MatrixView<T> v,
-           const lora::detail::AdamScalars& s)
-      : value(value),
-        m(m),
-        v(v),
+  AdamSink(const AdamMatrix<T>& p, const lora::detail::AdamScalars& s)
+      : value(p.value),
+        m(p.m),
+        v(p.v),
         beta1(static_cast<T>(s.beta1)),
         one_minus_beta1(static_cast<T>(s.one_minus_beta1)),
         beta2(static_cast<T>(s.beta2)),
@@ -73,22 +83,38 @@ struct AdamSink {
 };
 
 template <class T>
-void adam(VectorView<const T> gradient, VectorView<T> value, VectorView<T> m, VectorView<T> v,
-          lora::detail::AdamScalars scalars) {
-  update_dense(gradient, AdamSink<T>(as_row(value), as_row(m), as_row(v), scalars));
+void adam(VectorView<const T> gradient, AdamVector<T> p, AdamSchedule schedule) {
+  update_dense(gradient,
+               AdamSink<T>({as_row(p.value), as_row(p.m), as_row(p.v)}, scalars_of(schedule)));
 }
 
 template <class T>
-void adam_factored(MatrixView<const T> dy, MatrixView<const T> x, MatrixView<T> value,
-                   MatrixView<T> m, MatrixView<T> v, lora::detail::AdamScalars scalars) {
-  for_each_weight_gradient(dy, x, AdamSink<T>(value, m, v, scalars));
+void adam_factored(MatrixView<const T> dy, MatrixView<const T> x, AdamMatrix<T> p,
+                   AdamSchedule schedule) {
+  for_each_weight_gradient(dy, x, AdamSink<T>(p, scalars_of(schedule)));
 }
 
 template <class T>
-void linear_backward_adam(MatrixView<const T> dy, MatrixView<const T> x, MatrixView<T> value,
-                          MatrixView<T> m, MatrixView<T> v, MatrixView<T> dx,
-                          lora::detail::AdamScalars scalars) {
-  linear_backward_update<T>(dy, x, value, dx, AdamSink<T>(value, m, v, scalars));
+void linear_backward_adam(MatrixView<const T> dy, MatrixView<const T> x, AdamMatrix<T> weight,
+                          AdamVector<T> bias, MatrixView<const T> relu_output, MatrixView<T> dx,
+                          AdamSchedule schedule) {
+  linear_backward_update<T>(dy, x, weight.value, relu_output, dx,
+                            AdamSink<T>(weight, scalars_of(schedule)));
+  if (!bias.value.data) return;
+  thread_local std::vector<T> gradient;
+  gradient.resize(static_cast<std::size_t>(dy.cols));
+  linear_backward_bias<T>(dy, {gradient.data(), dy.cols}, false);
+  adam<T>({gradient.data(), dy.cols}, bias, schedule);
+}
+
+template <class T>
+void lora_linear_backward_adam(MatrixView<const T> dy, MatrixView<const T> x, MatrixView<const T> w,
+                               MatrixView<const T> h, AdamMatrix<T> a, AdamMatrix<T> b,
+                               MatrixView<const T> relu_output, MatrixView<T> dh, MatrixView<T> dx,
+                               double scale, AdamSchedule schedule) {
+  lora_linear_backward_input<T>(dy, w, a.value, b.value, relu_output, dh, dx, scale);
+  adam_factored<T>(dh, x, a, schedule);
+  adam_factored<T>(dy, h, b, schedule);
 }
 
 }  // namespace lora::inline v0::cpu

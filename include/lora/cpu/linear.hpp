@@ -6,6 +6,8 @@
 #include <memory>
 #include <vector>
 
+#include <lora/activation.hpp>
+#include <lora/cpu/relu.hpp>
 #include <lora/cpu/simd.hpp>
 #include <lora/detail/thread_pool.hpp>
 #include <lora/view.hpp>
@@ -25,23 +27,26 @@ struct LowRankTerm {
   MatrixView<const T> b;  // (O, R)
 };
 
-/// Rows [begin, end) of W: y[:, o] = x W[o, :]ᵀ + bias[o] + h b[o, :]ᵀ.
+/// Rows [begin, end) of W: y[:, o] = x W[o, :]ᵀ + bias[o] + h b[o, :]ᵀ, and what the activation
+/// makes of it.
 struct LinearCore {
   template <int Bytes, class T>
   static LORA_ALWAYS_INLINE void run(MatrixView<const T> x, MatrixView<const T> w,
                                      VectorView<const T> bias, LowRankTerm<T> low_rank,
-                                     MatrixView<T> y, std::int64_t begin, std::int64_t end) {
+                                     MatrixView<T> y, Activation activation, std::int64_t begin,
+                                     std::int64_t end) {
     constexpr int M = Bytes == 64 ? 5 : 2;
     std::int64_t o = begin;
     for (; o + 4 <= end; o += 4) {
       std::int64_t row = 0;
-      for (; row + M <= x.rows; row += M) block<Bytes, 4, M>(x, w, bias, low_rank, y, o, row);
-      for (; row < x.rows; ++row) block<Bytes, 4, 1>(x, w, bias, low_rank, y, o, row);
+      for (; row + M <= x.rows; row += M)
+        block<Bytes, 4, M>(x, w, bias, low_rank, y, activation, o, row);
+      for (; row < x.rows; ++row) block<Bytes, 4, 1>(x, w, bias, low_rank, y, activation, o, row);
     }
     // Few rows of W are left over: not worth code of its own for several rows of x.
     for (; o < end; ++o) {
       for (std::int64_t row = 0; row < x.rows; ++row) {
-        block<Bytes, 1, 1>(x, w, bias, low_rank, y, o, row);
+        block<Bytes, 1, 1>(x, w, bias, low_rank, y, activation, o, row);
       }
     }
   }
@@ -52,7 +57,7 @@ struct LinearCore {
   static LORA_ALWAYS_INLINE void block(const MatrixView<const T>& x, const MatrixView<const T>& w,
                                        const VectorView<const T>& bias,
                                        const LowRankTerm<T>& low_rank, const MatrixView<T>& y,
-                                       std::int64_t o, std::int64_t row) {
+                                       Activation activation, std::int64_t o, std::int64_t row) {
     using S = Simd<T, Bytes>;
     using V = typename S::Vector;
     constexpr int W = S::kWidth;
@@ -118,6 +123,10 @@ struct LinearCore {
         const T h = low_rank.h(row + m, r);
         LORA_UNROLL
         for (int n = 0; n < N; ++n) sums[n] += h * low_rank.b(o + n, r);
+      }
+      if (activation == Activation::relu) {
+        LORA_UNROLL
+        for (int n = 0; n < N; ++n) sums[n] = relu_of(sums[n]);
       }
       LORA_UNROLL
       for (int n = 0; n < N; ++n) y(row + m, o + n) = sums[n];
@@ -306,16 +315,16 @@ constexpr std::int64_t kRowGrain = 8;
 
 template <class T>
 void linear_with(MatrixView<const T> x, MatrixView<const T> w, VectorView<const T> bias,
-                 LowRankTerm<T> low_rank, MatrixView<T> y) {
+                 LowRankTerm<T> low_rank, MatrixView<T> y, Activation activation) {
   lora::detail::parallel_for(w.rows, detail::kRowGrain, [&](std::int64_t begin, std::int64_t end) {
-    run_simd<LinearCore>(x, w, bias, low_rank, y, begin, end);
+    run_simd<LinearCore>(x, w, bias, low_rank, y, activation, begin, end);
   });
 }
 
 template <class T>
-void linear(MatrixView<const T> x, MatrixView<const T> w, VectorView<const T> bias,
-            MatrixView<T> y) {
-  linear_with(x, w, bias, LowRankTerm<T>{}, y);
+void linear(MatrixView<const T> x, MatrixView<const T> w, VectorView<const T> bias, MatrixView<T> y,
+            Activation activation = Activation::none) {
+  linear_with(x, w, bias, LowRankTerm<T>{}, y, activation);
 }
 
 namespace detail {
@@ -349,16 +358,24 @@ struct SumPartialsCore {
 };
 
 /// dx = the sum over chunks of rows of W, where add(dx, begin, end) adds what the rows [begin, end)
-/// give.
+/// give; then through the ReLU that gave `relu_output`, where there is one.
 template <class T, class Add>
-void sum_over_rows(std::int64_t rows, MatrixView<T> dx, const Add& add) {
+void sum_over_rows(std::int64_t rows, MatrixView<const T> relu_output, MatrixView<T> dx,
+                   const Add& add) {
   const std::int64_t chunks = chunk_count(rows);
   const auto clear = [](const MatrixView<T>& x) {
     for (std::int64_t row = 0; row < x.rows; ++row) std::fill_n(x.row(row), x.cols, T{});
   };
+  const auto through_relu = [&](std::int64_t row) {
+    if (!relu_output.data) return;
+    relu_backward<T>({relu_output.row(row), dx.cols}, {dx.row(row), dx.cols},
+                     {dx.row(row), dx.cols});
+  };
   if (chunks == 1) {
     clear(dx);
-    return add(dx, std::int64_t{0}, rows);
+    add(dx, std::int64_t{0}, rows);
+    for (std::int64_t row = 0; row < dx.rows; ++row) through_relu(row);
+    return;
   }
   constexpr std::int64_t kLine = 64 / sizeof(T);
   const std::int64_t stride = (dx.cols + kLine - 1) / kLine * kLine;
@@ -380,6 +397,7 @@ void sum_over_rows(std::int64_t rows, MatrixView<T> dx, const Add& add) {
     for (std::int64_t row = begin; row < end; ++row) {
       run_simd<SumPartialsCore>(static_cast<const T*>(partials + row * stride), chunks, distance,
                                 dx.row(row), dx.cols);
+      through_relu(row);
     }
   });
 }
@@ -387,8 +405,9 @@ void sum_over_rows(std::int64_t rows, MatrixView<T> dx, const Add& add) {
 }  // namespace detail
 
 template <class T>
-void linear_backward_input(MatrixView<const T> dy, MatrixView<const T> w, MatrixView<T> dx) {
-  detail::sum_over_rows<T>(w.rows, dx,
+void linear_backward_input(MatrixView<const T> dy, MatrixView<const T> w,
+                           MatrixView<const T> relu_output, MatrixView<T> dx) {
+  detail::sum_over_rows<T>(w.rows, relu_output, dx,
                            [&](const MatrixView<T>& sum, std::int64_t begin, std::int64_t end) {
                              run_simd<LinearBackwardInputCore>(dy, w, sum, begin, end);
                            });

@@ -30,12 +30,13 @@ struct LinearBackwardUpdateCore {
   }
 };
 
-/// dx = dy W unless `dx.data` is null, and every element of dyᵀ x to `sink`; in one visit of W.
+/// dx = dy W, through the ReLU that gave `relu_output`, unless `dx.data` is null, and every element
+/// of dyᵀ x to `sink`; in one visit of W.
 template <class T, class Sink>
 void linear_backward_update(MatrixView<const T> dy, MatrixView<const T> x, MatrixView<const T> w,
-                            MatrixView<T> dx, const Sink& sink) {
+                            MatrixView<const T> relu_output, MatrixView<T> dx, const Sink& sink) {
   if (!dx.data) return for_each_weight_gradient(dy, x, sink);
-  detail::sum_over_rows<T>(w.rows, dx,
+  detail::sum_over_rows<T>(w.rows, relu_output, dx,
                            [&](const MatrixView<T>& sum, std::int64_t begin, std::int64_t end) {
                              run_simd<LinearBackwardUpdateCore>(dy, x, w, sum, sink, begin, end);
                            });

@@ -19,10 +19,10 @@ void scale_in_place(MatrixView<T> x, T factor) {
 template <class T>
 void lora_linear(MatrixView<const T> x, MatrixView<const T> w, VectorView<const T> bias,
                  MatrixView<const T> a, MatrixView<const T> b, MatrixView<T> h, MatrixView<T> y,
-                 double scale) {
+                 double scale, Activation activation) {
   linear<T>(x, a, {}, h);
   scale_in_place(h, static_cast<T>(scale));
-  linear_with<T>(x, w, bias, {h, b}, y);
+  linear_with<T>(x, w, bias, {h, b}, y, activation);
 }
 
 /// dh = scale dy B. B is turned first, so that the sums over its many rows run along memory.
@@ -40,12 +40,18 @@ void low_rank_backward_input(MatrixView<const T> dy, MatrixView<const T> b, Matr
 
 template <class T>
 void lora_linear_backward_input(MatrixView<const T> dy, MatrixView<const T> w,
-                                MatrixView<const T> a, MatrixView<const T> b, MatrixView<T> dh,
-                                MatrixView<T> dx, double scale) {
+                                MatrixView<const T> a, MatrixView<const T> b,
+                                MatrixView<const T> relu_output, MatrixView<T> dh, MatrixView<T> dx,
+                                double scale) {
   low_rank_backward_input<T>(dy, b, dh, static_cast<T>(scale));
   if (!dx.data) return;
-  linear_backward_input<T>(dy, w, dx);
-  run_simd<LinearBackwardInputCore>(MatrixView<const T>(dh), a, dx, std::int64_t{0}, a.rows);
+  const auto add = [&](const MatrixView<T>& sum, std::int64_t begin, std::int64_t end) {
+    run_simd<LinearBackwardInputCore>(dy, w, sum, begin, end);
+    if (end == w.rows) {
+      run_simd<LinearBackwardInputCore>(MatrixView<const T>(dh), a, sum, std::int64_t{0}, a.rows);
+    }
+  };
+  detail::sum_over_rows<T>(w.rows, relu_output, dx, add);
 }
 
 template <class T>

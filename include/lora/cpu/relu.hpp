@@ -9,8 +9,13 @@ namespace lora::inline v0::cpu {
 
 // Written so that a NaN stays a NaN and -0 stays -0, as in PyTorch.
 template <class T>
+T relu_of(T x) {
+  return x < T{0} ? T{0} : x;
+}
+
+template <class T>
 void relu(VectorView<const T> x, VectorView<T> y) {
-  for (std::int64_t i = 0; i < x.size; ++i) y[i] = x[i] < T{0} ? T{0} : x[i];
+  for (std::int64_t i = 0; i < x.size; ++i) y[i] = relu_of(x[i]);
 }
 
 template <class T>

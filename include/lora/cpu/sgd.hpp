@@ -53,8 +53,9 @@ void sgd_factored(MatrixView<const T> dy, MatrixView<const T> x, MatrixView<T> v
 
 template <class T>
 void linear_backward_sgd(MatrixView<const T> dy, MatrixView<const T> x, MatrixView<T> value,
-                         MatrixView<T> dx, double lr, double weight_decay) {
-  linear_backward_update<T>(dy, x, value, dx,
+                         MatrixView<const T> relu_output, MatrixView<T> dx, double lr,
+                         double weight_decay) {
+  linear_backward_update<T>(dy, x, value, relu_output, dx,
                             SgdSink<T>{value, static_cast<T>(-lr), static_cast<T>(weight_decay)});
 }
 

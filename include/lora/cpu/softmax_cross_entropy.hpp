@@ -5,13 +5,14 @@
 #include <cstdint>
 #include <limits>
 
+#include <lora/detail/backend.hpp>
 #include <lora/view.hpp>
 
 namespace lora::inline v0::cpu {
 
 template <class T>
 void softmax_cross_entropy(MatrixView<const T> logits, VectorView<const std::int32_t> labels,
-                           MatrixView<T> dlogits, double* loss) {
+                           MatrixView<T> dlogits, lora::detail::LossSlots loss) {
   std::int64_t counted = 0;
   for (std::int64_t i = 0; i < labels.size; ++i) counted += labels[i] >= 0;
   const T weight = T{1} / static_cast<T>(counted);
@@ -36,7 +37,8 @@ void softmax_cross_entropy(MatrixView<const T> logits, VectorView<const std::int
       dlogits(i, j) = weight * (probability - static_cast<T>(j == labels[i]));
     }
   }
-  *loss = total / static_cast<double>(counted);
+  const std::int64_t slot = loss.step ? (*loss.step - 1) % loss.capacity : 0;
+  loss.losses[slot] = total / static_cast<double>(counted);
 }
 
 }  // namespace lora::inline v0::cpu

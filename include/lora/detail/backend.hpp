@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include <lora/activation.hpp>
 #include <lora/view.hpp>
 
 // The seam between the headers and a compiled device library. Only plain data crosses it: no CUDA
@@ -29,24 +30,69 @@ struct AdamScalars {
   double weight_decay;
 };
 
+/// Where an update finds its scalars: in `now`, or, in a captured graph, whose arguments are fixed,
+/// on the device: those of step *step, counted from 1, are of_step[*step - 1].
+struct AdamSchedule {
+  AdamScalars now;
+  const AdamScalars* of_step;
+  const std::int64_t* step;
+};
+
+/// Where a loss goes: losses[0], or, in a captured graph, losses[(*step - 1) % capacity] for the
+/// step counted from 1. Device memory, or host memory that the device can write to.
+struct LossSlots {
+  double* losses;
+  std::int64_t capacity;
+  const std::int64_t* step;
+};
+
+/// A parameter and its two moments.
+template <class T>
+struct AdamMatrix {
+  MatrixView<T> value, m, v;
+};
+
+template <class T>
+struct AdamVector {
+  VectorView<T> value, m, v;
+};
+
 /// Everything a device library offers, float32 only. Append-only: `size` tells what is there.
+/// Matrices and vectors whose data is null are absent: a bias, a gradient nobody needs.
 struct Backend {
   using Matrix = MatrixView<float>;
   using ConstMatrix = MatrixView<const float>;
   using Vector = VectorView<float>;
   using ConstVector = VectorView<const float>;
+  using Labels = VectorView<const std::int32_t>;
   using Stream = void*;
+  using Graph = void*;
 
   int abi;
   int size;
 
   /// Null when the device can be used, else one sentence that says why it cannot.
   const char* (*unavailable)() noexcept;
+  /// "NVIDIA H100 80GB HBM3, 132 multiprocessors"
+  const char* (*device_name)() noexcept;
   const char* (*error_text)(int code) noexcept;
 
   int (*allocate)(void** memory, std::size_t bytes, Stream);
   void (*release)(void* memory, Stream) noexcept;
+  /// Host memory that the device can read and write.
+  int (*allocate_pinned)(void** memory, std::size_t bytes);
+  void (*release_pinned)(void* memory) noexcept;
+  /// Enqueues the copy; one to or from the host has been made when the call returns.
   int (*copy)(void* to, const void* from, std::size_t bytes, CopyKind, Stream);
+
+  int (*create_stream)(Stream* stream);
+  void (*destroy_stream)(Stream) noexcept;
+  int (*synchronize)(Stream);
+  /// Between the two, what is enqueued in the stream is recorded, not run.
+  int (*begin_capture)(Stream);
+  int (*end_capture)(Stream, Graph* graph);
+  int (*launch_graph)(Graph, Stream);
+  void (*destroy_graph)(Graph) noexcept;
 
   int (*fill)(Vector y, double value, Stream);
   int (*scale)(Vector y, double factor, Stream);
@@ -54,38 +100,51 @@ struct Backend {
   int (*relu)(ConstVector x, Vector y, Stream);
   int (*relu_backward)(ConstVector y, ConstVector dy, Vector dx, Stream);
   int (*argmax)(ConstMatrix x, VectorView<std::int32_t> indices, Stream);
+  int (*count_errors)(Labels predictions, Labels labels, VectorView<std::int64_t> wrong, Stream);
   int (*normalize_rows)(MatrixView<const std::uint8_t> x, VectorView<const std::int64_t> rows,
                         Matrix y, double mean, double std, Stream);
+  int (*next_batch)(MatrixView<const std::uint8_t> images, Labels labels,
+                    VectorView<const std::int64_t> order, std::int64_t* step, Matrix y,
+                    VectorView<std::int32_t> batch_labels, double mean, double std, Stream);
 
-  int (*linear)(ConstMatrix x, ConstMatrix w, ConstVector bias, Matrix y, Stream);
-  int (*linear_backward_input)(ConstMatrix dy, ConstMatrix w, Matrix dx, Stream);
+  int (*linear)(ConstMatrix x, ConstMatrix w, ConstVector bias, Matrix y, Activation, Stream);
+  int (*linear_backward_input)(ConstMatrix dy, ConstMatrix w, ConstMatrix relu_output, Matrix dx,
+                               Stream);
   int (*linear_backward_weight)(ConstMatrix dy, ConstMatrix x, Matrix dw, bool accumulate, Stream);
   int (*linear_backward_bias)(ConstMatrix dy, Vector db, bool accumulate, Stream);
 
   int (*lora_linear)(ConstMatrix x, ConstMatrix w, ConstVector bias, ConstMatrix a, ConstMatrix b,
-                     Matrix h, Matrix y, double scale, Stream);
+                     Matrix h, Matrix y, double scale, Activation, Stream);
   int (*lora_linear_backward_input)(ConstMatrix dy, ConstMatrix w, ConstMatrix a, ConstMatrix b,
-                                    Matrix dh, Matrix dx, double scale, Stream);
+                                    ConstMatrix relu_output, Matrix dh, Matrix dx, double scale,
+                                    Stream);
   int (*lora_merge)(ConstMatrix a, ConstMatrix b, Matrix w, double scale, Stream);
 
-  int (*softmax_cross_entropy)(ConstMatrix logits, VectorView<const std::int32_t> labels,
-                               Matrix dlogits, double* loss, Stream);
+  int (*softmax_cross_entropy)(ConstMatrix logits, Labels labels, Matrix dlogits, LossSlots,
+                               Stream);
 
-  int (*adam)(ConstVector gradient, Vector value, Vector m, Vector v, AdamScalars, Stream);
-  int (*adam_factored)(ConstMatrix dy, ConstMatrix x, Matrix value, Matrix m, Matrix v, AdamScalars,
-                       Stream);
+  int (*adam)(ConstVector gradient, AdamVector<float>, AdamSchedule, Stream);
+  int (*adam_factored)(ConstMatrix dy, ConstMatrix x, AdamMatrix<float>, AdamSchedule, Stream);
   int (*sgd)(ConstVector gradient, Vector value, double lr, double weight_decay, Stream);
   int (*sgd_factored)(ConstMatrix dy, ConstMatrix x, Matrix value, double lr, double weight_decay,
                       Stream);
 
-  int (*linear_backward_adam)(ConstMatrix dy, ConstMatrix x, Matrix value, Matrix m, Matrix v,
-                              Matrix dx, AdamScalars, Stream);
-  int (*linear_backward_sgd)(ConstMatrix dy, ConstMatrix x, Matrix value, Matrix dx, double lr,
-                             double weight_decay, Stream);
+  int (*linear_backward_adam)(ConstMatrix dy, ConstMatrix x, AdamMatrix<float> weight,
+                              AdamVector<float> bias, ConstMatrix relu_output, Matrix dx,
+                              AdamSchedule, Stream);
+  int (*linear_backward_sgd)(ConstMatrix dy, ConstMatrix x, Matrix weight, ConstMatrix relu_output,
+                             Matrix dx, double lr, double weight_decay, Stream);
+  int (*lora_linear_backward_adam)(ConstMatrix dy, ConstMatrix x, ConstMatrix w, ConstMatrix h,
+                                   AdamMatrix<float> a, AdamMatrix<float> b,
+                                   ConstMatrix relu_output, Matrix dh, Matrix dx, double scale,
+                                   AdamSchedule, Stream);
 };
 
 /// Null until <lora/cuda.hpp> registers the kernel library. Of default visibility, so that two
 /// shared objects compiled with -fvisibility=hidden still see one pointer.
 LORA_SHARED inline const Backend* cuda_backend = nullptr;
+
+/// The stream that this thread's ops go to; null is the device's default stream.
+LORA_SHARED inline thread_local Backend::Stream current_stream = nullptr;
 
 }  // namespace lora::inline v0::detail

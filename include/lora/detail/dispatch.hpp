@@ -21,7 +21,7 @@ void dispatch(const char* op, Device device, Cpu run, Slot slot, const Args&... 
     run(args...);
   } else if constexpr (std::is_same_v<T, float>) {
     const Backend& table = backend();
-    if (const int code = (table.*slot)(args..., nullptr); code != 0) {
+    if (const int code = (table.*slot)(args..., current_stream); code != 0) {
       throw DeviceError(std::string(op) + " on cuda: " + table.error_text(code));
     }
   } else {

@@ -26,7 +26,7 @@ inline void copy_bytes(void* to, Device to_device, const void* from, Device from
   const CopyKind kind = to_device == Device::cpu     ? CopyKind::device_to_host
                         : from_device == Device::cpu ? CopyKind::host_to_device
                                                      : CopyKind::device_to_device;
-  check_memory("copy", backend().copy(to, from, bytes, kind, nullptr));
+  check_memory("copy", backend().copy(to, from, bytes, kind, current_stream));
 }
 
 /// A block of uninitialised memory on one device, aligned to a cache line. Move-only.
@@ -39,7 +39,7 @@ class Storage {
   Storage(std::size_t bytes, Device device) : bytes_(bytes), device_(device) {
     if (device == Device::cuda) {
       const Backend& table = backend();
-      if (bytes != 0) check_memory("allocate", table.allocate(&data_, bytes, nullptr));
+      if (bytes != 0) check_memory("allocate", table.allocate(&data_, bytes, current_stream));
     } else if (bytes != 0) {
       data_ = ::operator new(bytes, kAlignment);
     }
@@ -57,7 +57,7 @@ class Storage {
     if (device_ == Device::cpu) {
       ::operator delete(data_, kAlignment);
     } else {
-      cuda_backend->release(data_, nullptr);
+      cuda_backend->release(data_, current_stream);
     }
   }
 

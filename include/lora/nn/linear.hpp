@@ -45,6 +45,8 @@ class Linear final : public Module<T> {
            (has_bias_ ? ")" : ", bias=false)");
   }
 
+  bool fuses_relu() const override { return true; }
+
   void own_parameters(typename Module<T>::ParameterVisitor visit) override {
     visit("weight", weight);
     if (has_bias_) visit("bias", bias);
@@ -64,18 +66,23 @@ class Linear final : public Module<T> {
 
  private:
   const Tensor<T>& do_forward(const Tensor<T>& x, Saved<T>& saved) const override {
-    ops::linear(x, weight.value, bias_value(), saved.output);
+    ops::linear(x, weight.value, bias_value(), saved.output, saved.activation);
     return saved.output;
   }
 
   void do_backward(const Tensor<T>& dy, Saved<T>& saved, Tensor<T>* dx) override {
     const Tensor<T>& x = *saved.input;
-    if (weight.trainable && weight.update_in_backward && weight.grad.empty()) {
-      weight.update_in_backward->linear_backward(weight, dy, x, dx);
-      if (has_bias_ && bias.trainable) bias.grad.accumulate_rows(dy);
+    const Tensor<T>* relu_output = saved.input_is_relu ? &x : nullptr;
+    const bool bias_learns = has_bias_ && bias.trainable;
+    if (weight.can_update_in_backward()) {
+      auto* optimizer = weight.update_in_backward;
+      const bool together =
+          bias_learns && bias.can_update_in_backward() && bias.update_in_backward == optimizer;
+      optimizer->linear_backward(weight, together ? &bias : nullptr, dy, x, dx, relu_output);
+      if (bias_learns && !together) bias.grad.accumulate_rows(dy);
       return;
     }
-    if (dx) ops::linear_backward_input(dy, weight.value, *dx);
+    if (dx) ops::linear_backward_input(dy, weight.value, *dx, relu_output);
     accumulate_gradients(dy, x);
   }
 

@@ -88,6 +88,8 @@ class LoRALinear final : public Module<T> {
            std::to_string(base_->out_features()) + ", r=" + std::to_string(rank()) + ")";
   }
 
+  bool fuses_relu() const override { return true; }
+
   /// The base keeps its names, so a model's paths do not change when it is adapted.
   void own_parameters(typename Module<T>::ParameterVisitor visit) override {
     base_->own_parameters(visit);
@@ -125,9 +127,9 @@ class LoRALinear final : public Module<T> {
     const Tensor<T>& weight = base_->weight.value;
     if (enabled() && !delta_) {
       ops::lora_linear(x, weight, base_->bias_value(), lora_A.value, lora_B.value,
-                       saved.intermediates[0], saved.output, scale_);
+                       saved.intermediates[0], saved.output, scale_, saved.activation);
     } else {
-      ops::linear(x, weight, base_->bias_value(), saved.output);
+      ops::linear(x, weight, base_->bias_value(), saved.output, saved.activation);
     }
     return saved.output;
   }
@@ -139,14 +141,23 @@ class LoRALinear final : public Module<T> {
     }
     const Tensor<T>& x = *saved.input;
     const Tensor<T>& weight = base_->weight.value;
+    const Tensor<T>* relu_output = saved.input_is_relu ? &x : nullptr;
     if (enabled() && !delta_) {
       const Tensor<T>& h = saved.intermediates[0];
       Tensor<T>& dh = saved.intermediates[1];
-      ops::lora_linear_backward_input(dy, weight, lora_A.value, lora_B.value, dh, dx, scale_);
-      if (lora_A.trainable) lora_A.grad.accumulate_outer(dh, x);
-      if (lora_B.trainable) lora_B.grad.accumulate_outer(dy, h);
+      auto* optimizer = lora_A.update_in_backward;
+      if (lora_A.can_update_in_backward() && lora_B.can_update_in_backward() &&
+          lora_B.update_in_backward == optimizer) {
+        optimizer->lora_linear_backward(weight, lora_A, lora_B, dy, x, h, dh, dx, scale_,
+                                        relu_output);
+      } else {
+        ops::lora_linear_backward_input(dy, weight, lora_A.value, lora_B.value, dh, dx, scale_,
+                                        relu_output);
+        if (lora_A.trainable) lora_A.grad.accumulate_outer(dh, x);
+        if (lora_B.trainable) lora_B.grad.accumulate_outer(dy, h);
+      }
     } else if (dx) {
-      ops::linear_backward_input(dy, weight, *dx);
+      ops::linear_backward_input(dy, weight, *dx, relu_output);
     }
     base_->accumulate_gradients(dy, x);
   }

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include <lora/activation.hpp>
 #include <lora/detail/function_ref.hpp>
 #include <lora/error.hpp>
 #include <lora/parameter.hpp>
@@ -24,6 +25,12 @@ struct Saved {
   Tensor<T> output;
   Tensor<T> output_gradient;               ///< kept here by a container, between two children
   std::array<Tensor<T>, 2> intermediates;  ///< whatever else the layer wants to keep
+
+  /// What a container asks of a layer that fuses_relu(): to apply the ReLU that follows to its
+  /// output, and to take the gradient of its input through the ReLU that comes before.
+  Activation activation = Activation::none;
+  bool input_is_relu = false;
+
   std::vector<Saved> children;
 };
 
@@ -75,6 +82,9 @@ class Module {
 
   /// "Linear(784, 1000)"
   virtual std::string to_string() const = 0;
+
+  /// Whether this layer does what Saved::activation and Saved::input_is_relu ask for.
+  virtual bool fuses_relu() const { return false; }
 
   /// Shows the parameters of this module itself, without those of its children.
   virtual void own_parameters(ParameterVisitor) {}

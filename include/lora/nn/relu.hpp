@@ -21,7 +21,8 @@ class ReLU final : public Module<T> {
   }
 
   void do_backward(const Tensor<T>& dy, Saved<T>& saved, Tensor<T>* dx) override {
-    if (dx) ops::relu_backward(saved.output, dy, *dx);
+    // The input is positive where the output is, also where a layer in front has applied the ReLU.
+    if (dx) ops::relu_backward(*saved.input, dy, *dx);
   }
 };
 

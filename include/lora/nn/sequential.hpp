@@ -10,10 +10,12 @@
 
 #include <lora/error.hpp>
 #include <lora/nn/module.hpp>
+#include <lora/nn/relu.hpp>
 
 namespace lora::inline v0 {
 
-/// Modules one after the other, each with a name that begins the paths of its parameters.
+/// Modules one after the other, each with a name that begins the paths of its parameters. A ReLU
+/// before or behind a layer that fuses_relu() costs no pass of its own.
 template <class T>
 class Sequential final : public Module<T> {
  public:
@@ -55,7 +57,14 @@ class Sequential final : public Module<T> {
     saved.children.resize(children_.size());
     const Tensor<T>* output = &x;
     for (std::size_t i = 0; i < children_.size(); ++i) {
-      output = &children_[i].module->forward(*output, saved.children[i]);
+      Saved<T>& child = saved.children[i];
+      if (relu_is_fused(i)) {
+        child.input = output;  // the layer in front has applied it
+        continue;
+      }
+      child.activation = relu_is_fused(i + 1) ? Activation::relu : Activation::none;
+      child.input_is_relu = i > 0 && is_relu(i - 1) && children_[i].module->fuses_relu();
+      output = &children_[i].module->forward(*output, child);
     }
     return *output;
   }
@@ -71,10 +80,24 @@ class Sequential final : public Module<T> {
     const Tensor<T>* gradient = &dy;
     for (std::size_t i = children_.size(); i-- > first;) {
       Tensor<T>* input_gradient = i > first ? &saved.children[i - 1].output_gradient : dx;
+      if (i + 1 < children_.size() && saved.children[i + 1].input_is_relu) {
+        // A ReLU, and the layer behind it has taken the gradient through it.
+        if (input_gradient == dx && dx) *dx = *gradient;
+        continue;
+      }
       children_[i].module->backward(*gradient, saved.children[i], input_gradient);
       gradient = input_gradient;
     }
     if (dx && children_.empty()) *dx = dy;
+  }
+
+  bool is_relu(std::size_t i) const {
+    return dynamic_cast<const ReLU<T>*>(children_[i].module.get()) != nullptr;
+  }
+
+  // Whether the i-th child is a ReLU that the layer in front of it applies.
+  bool relu_is_fused(std::size_t i) const {
+    return i > 0 && i < children_.size() && is_relu(i) && children_[i - 1].module->fuses_relu();
   }
 
   std::vector<Child<T>> children_;

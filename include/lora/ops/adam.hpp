@@ -7,6 +7,7 @@
 #include <lora/cpu/adam.hpp>
 #include <lora/detail/dispatch.hpp>
 #include <lora/ops/linear.hpp>
+#include <lora/ops/lora_linear.hpp>
 #include <lora/tensor.hpp>
 
 // Adam, after Kingma and Ba, 2014 (arXiv 1412.6980), rounded in PyTorch's order:
@@ -42,51 +43,107 @@ inline AdamScalars adam_scalars(const AdamOptions& o, std::int64_t step) {
           o.weight_decay};
 }
 
+inline AdamSchedule adam_schedule(const AdamOptions& options, std::int64_t step) {
+  return {adam_scalars(options, step), nullptr, nullptr};
+}
+
+}  // namespace lora::inline v0::detail
+
+namespace lora::inline v0 {
+
+/// The two moments of a parameter, of its shape.
+template <class T>
+struct AdamState {
+  Tensor<T> m, v;
+};
+
+}  // namespace lora::inline v0
+
+namespace lora::inline v0::detail {
+
+template <class T>
+AdamMatrix<T> adam_matrix(const char* op, Tensor<T>& value, AdamState<T>& state) {
+  require_same_shape(op, "m", state.m, "value", value);
+  require_same_shape(op, "v", state.v, "value", value);
+  return {value.matrix(), state.m.matrix(), state.v.matrix()};
+}
+
+template <class T>
+AdamVector<T> adam_vector(const char* op, Tensor<T>& value, AdamState<T>& state) {
+  require_same_shape(op, "m", state.m, "value", value);
+  require_same_shape(op, "v", state.v, "value", value);
+  return {value.vector(), state.m.vector(), state.v.vector()};
+}
+
 }  // namespace lora::inline v0::detail
 
 namespace lora::inline v0::ops {
 
-/// One Adam update, the `step`-th, counted from 1. All tensors have one shape.
+/// One Adam update. `schedule` is adam_schedule(options, step), with the step counted from 1. All
+/// tensors have one shape.
 template <class T>
-void adam(const Tensor<T>& gradient, Tensor<T>& value, Tensor<T>& m, Tensor<T>& v,
-          const AdamOptions& options, std::int64_t step) {
+void adam(const Tensor<T>& gradient, Tensor<T>& value, AdamState<T>& state,
+          const detail::AdamSchedule& schedule) {
   detail::require_same_shape("adam", "gradient", gradient, "value", value);
-  detail::require_same_shape("adam", "m", m, "value", value);
-  detail::require_same_shape("adam", "v", v, "value", value);
   detail::dispatch<T>("adam", value.device(), cpu::adam<T>, &detail::Backend::adam,
-                      gradient.vector(), value.vector(), m.vector(), v.vector(),
-                      detail::adam_scalars(options, step));
+                      gradient.vector(), detail::adam_vector("adam", value, state), schedule);
 }
 
 /// As adam, with the gradient dyᵀ x given by its factors: dy (B, O), x (B, I), the rest (O, I).
 template <class T>
-void adam_factored(const Tensor<T>& dy, const Tensor<T>& x, Tensor<T>& value, Tensor<T>& m,
-                   Tensor<T>& v, const AdamOptions& options, std::int64_t step) {
+void adam_factored(const Tensor<T>& dy, const Tensor<T>& x, Tensor<T>& value, AdamState<T>& state,
+                   const detail::AdamSchedule& schedule) {
   constexpr const char* kOp = "adam_factored";
   detail::require_equal_dims(kOp, "dy", dy, 0, "x", x, 0);
   detail::require_equal_dims(kOp, "dy", dy, 1, "value", value, 0);
   detail::require_equal_dims(kOp, "x", x, 1, "value", value, 1);
-  detail::require_same_shape(kOp, "m", m, "value", value);
-  detail::require_same_shape(kOp, "v", v, "value", value);
   detail::dispatch<T>(kOp, value.device(), cpu::adam_factored<T>, &detail::Backend::adam_factored,
-                      dy.matrix(), x.matrix(), value.matrix(), m.matrix(), v.matrix(),
-                      detail::adam_scalars(options, step));
+                      dy.matrix(), x.matrix(), detail::adam_matrix(kOp, value, state), schedule);
 }
 
-/// The backward pass of a linear layer and the update of its weight: dx = dy value, unless dx is
-/// null, and then adam_factored. The same bits as the two, in one visit of the weight.
+/// The backward pass of a linear layer and its update: linear_backward_input, unless dx is null,
+/// and then adam_factored of the weight (O, I) and adam of the bias (O,), unless that is null. The
+/// same bits as the three, in one visit of the weight.
 template <class T>
-void linear_backward_adam(const Tensor<T>& dy, const Tensor<T>& x, Tensor<T>& value, Tensor<T>& m,
-                          Tensor<T>& v, Tensor<T>* dx, const AdamOptions& options,
-                          std::int64_t step) {
+void linear_backward_adam(const Tensor<T>& dy, const Tensor<T>& x, Tensor<T>& weight,
+                          AdamState<T>& weight_state, Tensor<T>* bias, AdamState<T>* bias_state,
+                          Tensor<T>* dx, const detail::AdamSchedule& schedule,
+                          const Tensor<T>* relu_output = nullptr) {
   constexpr const char* kOp = "linear_backward_adam";
-  const MatrixView<T> input_gradient = detail::prepare_backward_update(kOp, dy, x, value, dx);
-  detail::require_same_shape(kOp, "m", m, "value", value);
-  detail::require_same_shape(kOp, "v", v, "value", value);
-  detail::dispatch<T>(kOp, value.device(), cpu::linear_backward_adam<T>,
+  const MatrixView<T> input_gradient =
+      detail::prepare_backward_update(kOp, dy, x, weight, relu_output, dx);
+  detail::AdamVector<T> bias_vectors{};
+  if (bias) {
+    detail::require_equal_dims(kOp, "bias", *bias, 0, "weight", weight, 0);
+    bias_vectors = detail::adam_vector(kOp, *bias, *bias_state);
+  }
+  detail::dispatch<T>(kOp, weight.device(), cpu::linear_backward_adam<T>,
                       &detail::Backend::linear_backward_adam, dy.matrix(), x.matrix(),
-                      value.matrix(), m.matrix(), v.matrix(), input_gradient,
-                      detail::adam_scalars(options, step));
+                      detail::adam_matrix(kOp, weight, weight_state), bias_vectors,
+                      detail::optional_matrix(relu_output), input_gradient, schedule);
+}
+
+/// The backward pass of a LoRA layer and the update of its adapter: lora_linear_backward_input, and
+/// then adam_factored of A (R, I) by dhᵀ x and of B (O, R) by dyᵀ h.
+template <class T>
+void lora_linear_backward_adam(const Tensor<T>& dy, const Tensor<T>& x, const Tensor<T>& w,
+                               const Tensor<T>& h, Tensor<T>& a, AdamState<T>& a_state,
+                               Tensor<T>& b, AdamState<T>& b_state, Tensor<T>& dh, Tensor<T>* dx,
+                               double scale, const detail::AdamSchedule& schedule,
+                               const Tensor<T>* relu_output = nullptr) {
+  constexpr const char* kOp = "lora_linear_backward_adam";
+  detail::require_equal_dims(kOp, "dy", dy, 1, "w", w, 0);
+  detail::require_equal_dims(kOp, "dy", dy, 0, "x", x, 0);
+  detail::require_equal_dims(kOp, "x", x, 1, "w", w, 1);
+  detail::require_equal_dims(kOp, "h", h, 1, "lora_A", a, 0);
+  detail::require_adapter_shapes(kOp, w, a, b);
+  dh.resize({dy.dim(0), a.dim(0)}, dy.device());
+  const MatrixView<T> input_gradient = detail::prepare_input_gradient(kOp, dy, w, relu_output, dx);
+  detail::dispatch<T>(kOp, w.device(), cpu::lora_linear_backward_adam<T>,
+                      &detail::Backend::lora_linear_backward_adam, dy.matrix(), x.matrix(),
+                      w.matrix(), h.matrix(), detail::adam_matrix(kOp, a, a_state),
+                      detail::adam_matrix(kOp, b, b_state), detail::optional_matrix(relu_output),
+                      dh.matrix(), input_gradient, scale, schedule);
 }
 
 }  // namespace lora::inline v0::ops

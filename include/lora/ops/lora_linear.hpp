@@ -32,7 +32,8 @@ namespace lora::inline v0::ops {
 /// y = x Wᵀ + bias + scale (x Aᵀ) Bᵀ; `bias` may be null. Leaves h for the backward pass.
 template <class T>
 void lora_linear(const Tensor<T>& x, const Tensor<T>& w, const Tensor<T>* bias, const Tensor<T>& a,
-                 const Tensor<T>& b, Tensor<T>& h, Tensor<T>& y, double scale) {
+                 const Tensor<T>& b, Tensor<T>& h, Tensor<T>& y, double scale,
+                 Activation activation = Activation::none) {
   constexpr const char* kOp = "lora_linear";
   detail::require_linear_shapes(kOp, x, w, bias);
   detail::require_adapter_shapes(kOp, w, a, b);
@@ -40,22 +41,24 @@ void lora_linear(const Tensor<T>& x, const Tensor<T>& w, const Tensor<T>* bias, 
   y.resize({x.dim(0), w.dim(0)}, x.device());
   detail::dispatch<T>(kOp, x.device(), cpu::lora_linear<T>, &detail::Backend::lora_linear,
                       x.matrix(), w.matrix(), detail::optional_vector(bias), a.matrix(), b.matrix(),
-                      h.matrix(), y.matrix(), scale);
+                      h.matrix(), y.matrix(), scale, activation);
 }
 
-/// dh = scale dy B and, unless `dx` is null, dx = dy W + dh A.
+/// dh = scale dy B and, unless `dx` is null, dx = dy W + dh A, through the ReLU that gave
+/// `relu_output` (B, I) unless that is null.
 template <class T>
 void lora_linear_backward_input(const Tensor<T>& dy, const Tensor<T>& w, const Tensor<T>& a,
-                                const Tensor<T>& b, Tensor<T>& dh, Tensor<T>* dx, double scale) {
+                                const Tensor<T>& b, Tensor<T>& dh, Tensor<T>* dx, double scale,
+                                const Tensor<T>* relu_output = nullptr) {
   constexpr const char* kOp = "lora_linear_backward_input";
   detail::require_equal_dims(kOp, "dy", dy, 1, "w", w, 0);
   detail::require_adapter_shapes(kOp, w, a, b);
   dh.resize({dy.dim(0), a.dim(0)}, dy.device());
-  if (dx) dx->resize({dy.dim(0), w.dim(1)}, dy.device());
-  const MatrixView<T> no_matrix{nullptr, 0, 0, 0};
+  const MatrixView<T> input_gradient = detail::prepare_input_gradient(kOp, dy, w, relu_output, dx);
   detail::dispatch<T>(kOp, dy.device(), cpu::lora_linear_backward_input<T>,
                       &detail::Backend::lora_linear_backward_input, dy.matrix(), w.matrix(),
-                      a.matrix(), b.matrix(), dh.matrix(), dx ? dx->matrix() : no_matrix, scale);
+                      a.matrix(), b.matrix(), detail::optional_matrix(relu_output), dh.matrix(),
+                      input_gradient, scale);
 }
 
 /// W += scale B A

@@ -39,16 +39,18 @@ void sgd_factored(const Tensor<T>& dy, const Tensor<T>& x, Tensor<T>& value,
                       dy.matrix(), x.matrix(), value.matrix(), options.lr, options.weight_decay);
 }
 
-/// The backward pass of a linear layer and the update of its weight: dx = dy value, unless dx is
-/// null, and then sgd_factored. The same bits as the two, in one visit of the weight.
+/// The backward pass of a linear layer and the update of its weight: linear_backward_input, unless
+/// dx is null, and then sgd_factored. The same bits as the two, in one visit of the weight.
 template <class T>
 void linear_backward_sgd(const Tensor<T>& dy, const Tensor<T>& x, Tensor<T>& value, Tensor<T>* dx,
-                         const SGDOptions& options) {
+                         const SGDOptions& options, const Tensor<T>* relu_output = nullptr) {
   constexpr const char* kOp = "linear_backward_sgd";
-  const MatrixView<T> input_gradient = detail::prepare_backward_update(kOp, dy, x, value, dx);
+  const MatrixView<T> input_gradient =
+      detail::prepare_backward_update(kOp, dy, x, value, relu_output, dx);
   detail::dispatch<T>(kOp, value.device(), cpu::linear_backward_sgd<T>,
                       &detail::Backend::linear_backward_sgd, dy.matrix(), x.matrix(),
-                      value.matrix(), input_gradient, options.lr, options.weight_decay);
+                      value.matrix(), detail::optional_matrix(relu_output), input_gradient,
+                      options.lr, options.weight_decay);
 }
 
 }  // namespace lora::inline v0::ops

@@ -43,7 +43,7 @@ double softmax_cross_entropy(const Tensor<T>& logits, const Tensor<std::int32_t>
   double loss = 0;
   detail::dispatch<T>(kOp, logits.device(), cpu::softmax_cross_entropy<T>,
                       &detail::Backend::softmax_cross_entropy, z, labels.vector(), dlogits.matrix(),
-                      &loss);
+                      detail::LossSlots{&loss, 1, nullptr});
   return loss;
 }
 

@@ -21,30 +21,59 @@ class Adam final : public Optimizer<T> {
   AdamOptions options;  ///< may be changed between steps
 
  private:
-  struct State {
+  struct State : AdamState<T> {
     std::int64_t step = 0;
-    Tensor<T> m, v;
   };
 
-  void update(std::size_t index, Parameter<T>& parameter) override {
-    State& state = next_state(index, parameter);
+  void update(Parameter<T>& parameter) override {
+    State& state = state_of(parameter);
+    const detail::AdamSchedule schedule = next_step(state);
     if (parameter.grad.is_factored()) {
-      ops::adam_factored(parameter.grad.dy(), parameter.grad.x(), parameter.value, state.m, state.v,
-                         options, state.step);
+      ops::adam_factored(parameter.grad.dy(), parameter.grad.x(), parameter.value, state, schedule);
     } else {
-      ops::adam(parameter.grad.dense(), parameter.value, state.m, state.v, options, state.step);
+      ops::adam(parameter.grad.dense(), parameter.value, state, schedule);
     }
   }
 
-  void update_linear(std::size_t index, Parameter<T>& weight, const Tensor<T>& dy,
-                     const Tensor<T>& x, Tensor<T>* dx) override {
-    State& state = next_state(index, weight);
-    ops::linear_backward_adam(dy, x, weight.value, state.m, state.v, dx, options, state.step);
+  void update_linear(Parameter<T>& weight, Parameter<T>* bias, const Tensor<T>& dy,
+                     const Tensor<T>& x, Tensor<T>* dx, const Tensor<T>* relu_output) override {
+    State& state = state_of(weight);
+    State* bias_state = bias ? &state_of(*bias) : nullptr;
+    if (bias && bias_state->step != state.step) {
+      // Its bias correction is another one.
+      bias->grad.accumulate_rows(dy);
+      bias = nullptr;
+    }
+    const detail::AdamSchedule schedule = next_step(state);
+    if (bias) next_step(*bias_state);
+    ops::linear_backward_adam(dy, x, weight.value, state, bias ? &bias->value : nullptr, bias_state,
+                              dx, schedule, relu_output);
   }
 
-  State& next_state(std::size_t index, const Parameter<T>& parameter) {
-    State& state = states_[index];
-    if (state.step++ == 0) {
+  void update_lora_linear(const Tensor<T>& w, Parameter<T>& a, Parameter<T>& b, const Tensor<T>& dy,
+                          const Tensor<T>& x, const Tensor<T>& h, Tensor<T>& dh, Tensor<T>* dx,
+                          double scale, const Tensor<T>* relu_output) override {
+    State& a_state = state_of(a);
+    State& b_state = state_of(b);
+    if (a_state.step != b_state.step) {
+      ops::lora_linear_backward_input(dy, w, a.value, b.value, dh, dx, scale, relu_output);
+      a.grad.accumulate_outer(dh, x);
+      b.grad.accumulate_outer(dy, h);
+      return;
+    }
+    const detail::AdamSchedule schedule = next_step(a_state);
+    next_step(b_state);
+    ops::lora_linear_backward_adam(dy, x, w, h, a.value, a_state, b.value, b_state, dh, dx, scale,
+                                   schedule, relu_output);
+  }
+
+  detail::AdamSchedule next_step(State& state) {
+    return detail::adam_schedule(options, ++state.step);
+  }
+
+  State& state_of(const Parameter<T>& parameter) {
+    State& state = states_[this->index_of(parameter)];
+    if (state.m.shape() != parameter.value.shape()) {
       state.m = Tensor<T>(parameter.value.shape(), parameter.value.device());
       state.v = state.m;
     }

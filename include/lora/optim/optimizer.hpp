@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cstddef>
 #include <utility>
 #include <vector>
 
@@ -20,17 +21,17 @@ class Optimizer : private UpdateInBackward<T> {
 
   /// Applies the gradient of every trainable parameter that has one, then clears all gradients.
   void step() {
-    for (std::size_t i = 0; i < parameters_.size(); ++i) {
-      Parameter<T>& parameter = *parameters_[i];
-      if (parameter.trainable && !parameter.grad.empty()) update(i, parameter);
+    for (Parameter<T>* parameter : parameters_) {
+      if (parameter->trainable && !parameter->grad.empty()) update(*parameter);
     }
     zero_grad();
   }
 
   /// module.backward(dy, saved, dx) and step(), with the same result to the bit and less traffic:
   /// the weight of a Linear is visited once, for the gradient of its input, its own gradient, which
-  /// is formed in registers, and the update. Throws ValueError when a weight is used twice in the
-  /// module: its second use would see the updated one.
+  /// is formed in registers, and the update; an adapter is updated with its layer's pass. Throws
+  /// ValueError when a weight is used twice in the module: its second use would see the updated
+  /// one.
   void backward_and_step(Module<T>& module, const Tensor<T>& dy, Saved<T>& saved,
                          Tensor<T>* dx = nullptr) {
     updated_.assign(parameters_.size(), false);
@@ -53,23 +54,44 @@ class Optimizer : private UpdateInBackward<T> {
     for (Parameter<T>* parameter : parameters_) parameter->grad.clear();
   }
 
+ protected:
+  std::size_t index_of(const Parameter<T>& parameter) const {
+    return static_cast<std::size_t>(std::find(parameters_.begin(), parameters_.end(), &parameter) -
+                                    parameters_.begin());
+  }
+
  private:
-  virtual void update(std::size_t index, Parameter<T>& parameter) = 0;
+  virtual void update(Parameter<T>& parameter) = 0;
 
-  /// dx = dy W unless dx is null, and the update of W, the index-th parameter, by dyᵀ x.
-  virtual void update_linear(std::size_t index, Parameter<T>& weight, const Tensor<T>& dy,
-                             const Tensor<T>& x, Tensor<T>* dx) = 0;
+  /// What UpdateInBackward asks for; `bias` may be given a gradient instead of the update.
+  virtual void update_linear(Parameter<T>& weight, Parameter<T>* bias, const Tensor<T>& dy,
+                             const Tensor<T>& x, Tensor<T>* dx, const Tensor<T>* relu_output) = 0;
+  virtual void update_lora_linear(const Tensor<T>& w, Parameter<T>& a, Parameter<T>& b,
+                                  const Tensor<T>& dy, const Tensor<T>& x, const Tensor<T>& h,
+                                  Tensor<T>& dh, Tensor<T>* dx, double scale,
+                                  const Tensor<T>* relu_output) = 0;
 
-  void linear_backward(Parameter<T>& weight, const Tensor<T>& dy, const Tensor<T>& x,
-                       Tensor<T>* dx) final {
-    const auto index = static_cast<std::size_t>(
-        std::find(parameters_.begin(), parameters_.end(), &weight) - parameters_.begin());
+  void linear_backward(Parameter<T>& weight, Parameter<T>* bias, const Tensor<T>& dy,
+                       const Tensor<T>& x, Tensor<T>* dx, const Tensor<T>* relu_output) final {
+    require_first_use(weight);
+    update_linear(weight, bias, dy, x, dx, relu_output);
+  }
+
+  void lora_linear_backward(const Tensor<T>& w, Parameter<T>& a, Parameter<T>& b,
+                            const Tensor<T>& dy, const Tensor<T>& x, const Tensor<T>& h,
+                            Tensor<T>& dh, Tensor<T>* dx, double scale,
+                            const Tensor<T>* relu_output) final {
+    require_first_use(a);
+    update_lora_linear(w, a, b, dy, x, h, dh, dx, scale, relu_output);
+  }
+
+  void require_first_use(const Parameter<T>& weight) {
+    const std::size_t index = index_of(weight);
     if (updated_[index]) {
       throw ValueError("backward_and_step: a weight of shape " + weight.value.shape().to_string() +
                        " is used twice; call backward() and step()");
     }
     updated_[index] = true;
-    update_linear(index, weight, dy, x, dx);
   }
 
   std::vector<Parameter<T>*> parameters_;

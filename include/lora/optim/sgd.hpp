@@ -4,6 +4,7 @@
 #include <utility>
 #include <vector>
 
+#include <lora/ops/lora_linear.hpp>
 #include <lora/ops/sgd.hpp>
 #include <lora/optim/optimizer.hpp>
 
@@ -19,7 +20,7 @@ class SGD final : public Optimizer<T> {
   SGDOptions options;  ///< may be changed between steps
 
  private:
-  void update(std::size_t, Parameter<T>& parameter) override {
+  void update(Parameter<T>& parameter) override {
     if (parameter.grad.is_factored()) {
       ops::sgd_factored(parameter.grad.dy(), parameter.grad.x(), parameter.value, options);
     } else {
@@ -27,9 +28,18 @@ class SGD final : public Optimizer<T> {
     }
   }
 
-  void update_linear(std::size_t, Parameter<T>& weight, const Tensor<T>& dy, const Tensor<T>& x,
-                     Tensor<T>* dx) override {
-    ops::linear_backward_sgd(dy, x, weight.value, dx, options);
+  void update_linear(Parameter<T>& weight, Parameter<T>* bias, const Tensor<T>& dy,
+                     const Tensor<T>& x, Tensor<T>* dx, const Tensor<T>* relu_output) override {
+    if (bias) bias->grad.accumulate_rows(dy);
+    ops::linear_backward_sgd(dy, x, weight.value, dx, options, relu_output);
+  }
+
+  void update_lora_linear(const Tensor<T>& w, Parameter<T>& a, Parameter<T>& b, const Tensor<T>& dy,
+                          const Tensor<T>& x, const Tensor<T>& h, Tensor<T>& dh, Tensor<T>* dx,
+                          double scale, const Tensor<T>* relu_output) override {
+    ops::lora_linear_backward_input(dy, w, a.value, b.value, dh, dx, scale, relu_output);
+    ops::sgd_factored(dh, x, a.value, options);
+    ops::sgd_factored(dy, h, b.value, options);
   }
 };
 
