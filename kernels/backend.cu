@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: MIT
+#include <lora/cuda.hpp>
+#include <lora/detail/backend.hpp>
+
+#include "kernels/launchers.hpp"
+#include "kernels/runtime.hpp"
+
+// The table that <lora/cuda.hpp> registers, and so the index of this folder: launchers.hpp says
+// which file each function stands in.
+
+namespace lora::inline v0::detail {
+
+const Backend* cuda_backend_table(HeaderVersion) noexcept {
+  static constexpr Backend kTable{
+      .abi = 1,
+      .size = sizeof(Backend),
+      .unavailable = cuda::unavailable,
+      .device_name = cuda::device_name,
+      .error_text = cuda::error_text,
+      .allocate = cuda::allocate,
+      .release = cuda::release,
+      .allocate_pinned = cuda::allocate_pinned,
+      .release_pinned = cuda::release_pinned,
+      .copy = cuda::copy,
+      .create_stream = cuda::create_stream,
+      .destroy_stream = cuda::destroy_stream,
+      .synchronize = cuda::synchronize,
+      .begin_capture = cuda::begin_capture,
+      .end_capture = cuda::end_capture,
+      .launch_graph = cuda::launch_graph,
+      .destroy_graph = cuda::destroy_graph,
+      .fill = nullptr,
+      .scale = nullptr,
+      .add_scaled = nullptr,
+      .relu = nullptr,
+      .relu_backward = nullptr,
+      .argmax = nullptr,
+      .count_errors = nullptr,
+      .normalize_rows = nullptr,
+      .next_batch = nullptr,
+      .linear = nullptr,
+      .linear_backward_input = nullptr,
+      .linear_backward_weight = nullptr,
+      .linear_backward_bias = nullptr,
+      .lora_linear = nullptr,
+      .lora_linear_backward_input = nullptr,
+      .lora_merge = nullptr,
+      .softmax_cross_entropy = nullptr,
+      .adam = nullptr,
+      .adam_factored = nullptr,
+      .sgd = nullptr,
+      .sgd_factored = nullptr,
+      .linear_backward_adam = nullptr,
+      .linear_backward_sgd = nullptr,
+      .lora_linear_backward_adam = nullptr,
+  };
+  return &kTable;
+}
+
+}  // namespace lora::inline v0::detail
