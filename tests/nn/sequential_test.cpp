@@ -63,6 +63,60 @@ TEST_CASE("Sequential can share a layer with others", "[nn][sequential]") {
   CHECK(same_bits(net.forward(x), layer->forward(layer->forward(x))));
 }
 
+namespace {
+
+// A layer that does not fuse a ReLU, so that the ReLU beside it must be run.
+class Doubling final : public lora::Module<double> {
+ public:
+  std::string to_string() const override { return "Doubling()"; }
+
+ private:
+  const Tensor<double>& do_forward(const Tensor<double>& x,
+                                   lora::Saved<double>& saved) const override {
+    saved.output = x;
+    lora::ops::scale(saved.output, 2);
+    return saved.output;
+  }
+  void do_backward(const Tensor<double>& dy, lora::Saved<double>&, Tensor<double>* dx) override {
+    if (!dx) return;
+    *dx = dy;
+    lora::ops::scale(*dx, 2);
+  }
+};
+
+}  // namespace
+
+TEST_CASE("Sequential's ReLUs are right wherever they stand", "[nn][sequential][relu][gradient]") {
+  lora::PhiloxGenerator generator(1);
+  const auto make = [&](const std::string& layout) {
+    lora::Sequential<double> net;
+    for (const char kind : layout) {
+      const std::string name = "child" + std::to_string(net.children().size());
+      if (kind == 'L') net.add(name, lora::Linear<double>(5, 5, generator));
+      if (kind == 'R') net.add(name, lora::ReLU<double>());
+      if (kind == 'D') net.add(name, Doubling());
+    }
+    return net;
+  };
+  for (const char* layout : {"R", "RL", "LR", "LRL", "LRD", "DRL", "LRR", "RRL", "LRRL", "DRD"}) {
+    INFO("layout " << layout);
+    lora::Sequential<double> net = make(layout);
+    auto x = random_tensor<double>({3, 5}, 7);
+    const auto c = random_tensor<double>({3, 5}, 8);
+    Tensor<double> expected = x;  // each child on its own
+    for (const auto& child : net.children()) expected = child.module->forward(expected);
+    lora::Saved<double> saved;
+    CHECK(same_bits(net.forward(x, saved), expected));
+    Tensor<double> dx;
+    net.backward(c, saved, &dx);
+    const auto loss = [&] { return dot(net.forward(x), c); };
+    check_gradient(x, dx, loss);
+    for (const auto& named : net.named_parameters()) {
+      check_gradient(named.parameter->value, named.parameter->grad.dense(), loss);
+    }
+  }
+}
+
 TEST_CASE("Sequential describes itself", "[nn][sequential]") {
   CHECK(small_net<float>(1).to_string() ==
         "Sequential(linear1: Linear(7, 6), relu1: ReLU(), linear2: Linear(6, 4))");

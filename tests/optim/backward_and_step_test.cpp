@@ -58,6 +58,42 @@ TEMPLATE_TEST_CASE("backward_and_step gives the bits of backward and step", "[op
   }
 }
 
+TEMPLATE_TEST_CASE("backward_and_step updates adapters as backward and step do", "[optim][fused]",
+                   float, double) {
+  const auto adapted = [] {
+    lora::Sequential<TestType> net = small_net<TestType>(3, 33, 21, 10);
+    lora::adapt(net, {.r = 2, .lora_alpha = 4});
+    randomize_adapters<TestType>(net, 9);
+    return net;
+  };
+  const auto check = [&](const auto& make) {
+    lora::Sequential<TestType> apart = adapted(), fused = adapted();
+    auto apart_optimizer = make(apart);
+    auto fused_optimizer = make(fused);
+    lora::Saved<TestType> apart_saved, fused_saved;
+    const Tensor<TestType> x = random_tensor<TestType>({10, 33}, 4);
+    for (std::uint64_t step = 0; step < 3; ++step) {
+      const Tensor<TestType> dy = random_tensor<TestType>({10, 10}, 5 + step);
+      // In one step a parameter of each layer is frozen, so that their steps differ afterwards.
+      for (auto* net : {&apart, &fused}) lora_layer(*net, 0).lora_A.trainable = step != 1;
+      apart.forward(x, apart_saved);
+      apart.backward(dy, apart_saved);
+      apart_optimizer.step();
+      fused.forward(x, fused_saved);
+      fused_optimizer.backward_and_step(fused, dy, fused_saved);
+    }
+    const auto expected = apart.named_parameters();
+    const auto found = fused.named_parameters();
+    for (std::size_t i = 0; i < expected.size(); ++i) {
+      INFO("seed 3, " << expected[i].name);
+      CHECK(same_bits(found[i].parameter->value, expected[i].parameter->value));
+      CHECK(found[i].parameter->grad.empty());
+    }
+  };
+  check(with_adam);
+  check(with_sgd);
+}
+
 TEST_CASE("backward_and_step does not depend on the number of threads", "[optim][fused][threads]") {
   const ThreadCountGuard guard;
   const auto train = [](int threads) {
