@@ -132,8 +132,8 @@ int allocate(void** memory, std::size_t bytes, void* stream) {
 void release(void* memory, void* stream) noexcept {
   bool capturing = false;
   if (capture_status(as_stream(stream), &capturing) != cudaSuccess || capturing) {
-    // Not a part of what is being recorded. begin_capture has waited for the stream, so nothing
-    // that was enqueued before still uses the memory.
+    // Not a part of what is being recorded. Whoever records has waited for what was enqueued
+    // before (see capture in lora/graph.hpp), so nothing uses the memory any more.
     cudaStream_t aside = nullptr;
     cudaError_t error = cudaStreamCreateWithFlags(&aside, cudaStreamNonBlocking);
     if (error == cudaSuccess) error = cudaFreeAsync(memory, aside);
@@ -174,11 +174,7 @@ void destroy_stream(void* stream) noexcept { code_of(cudaStreamDestroy(as_stream
 int synchronize(void* stream) { return code_of(cudaStreamSynchronize(as_stream(stream))); }
 
 int begin_capture(void* stream) {
-  cudaError_t error = cudaStreamSynchronize(as_stream(stream));
-  if (error == cudaSuccess) {
-    error = cudaStreamBeginCapture(as_stream(stream), cudaStreamCaptureModeThreadLocal);
-  }
-  return code_of(error);
+  return code_of(cudaStreamBeginCapture(as_stream(stream), cudaStreamCaptureModeThreadLocal));
 }
 
 int end_capture(void* stream, void** graph) {
