@@ -46,6 +46,7 @@ void Scheduler::go_on(Fiber& from, bool leaving_for_good) {
   }
   Thread& next = pick();
   if (!next.fiber) {
+    const Unobserved unobserved;
     next.fiber = &pool_.take();
     prepare_fiber(*next.fiber, fiber_entry);
   }
@@ -58,7 +59,10 @@ void Scheduler::suspend() { go_on(*self().fiber, false); }
 void Scheduler::yield_now(bool progressed) {
   Thread& thread = self();
   idle_yields_ = progressed ? 0 : idle_yields_ + 1;
-  make_ready(thread);
+  {
+    const Unobserved unobserved;
+    make_ready(thread);
+  }
   const std::uint64_t rounds = idle_yields_ / ready_.size();
   if (rounds > kIdleRoundsBeforeNextBlock && more_blocks_ && blocks_.size() < capacity_) {
     wanted_blocks_ = blocks_.size() + 1;
@@ -70,6 +74,7 @@ void Scheduler::yield_now(bool progressed) {
 }
 
 void Scheduler::fail(std::string text) {
+  const Unobserved unobserved;
   error_ = std::move(text);
   return_to_main_ = true;
   Fiber& fiber = *self().fiber;
@@ -86,7 +91,10 @@ void Scheduler::run_threads_of_fiber() {
     finish_thread(thread);
     Fiber& fiber = *std::exchange(thread.fiber, nullptr);
     if (kThreadSanitizer) {
-      thread.block->used_fibers.push_back(&fiber);
+      {
+        const Unobserved unobserved;
+        thread.block->used_fibers.push_back(&fiber);
+      }
       go_on(fiber, true);
     } else if (return_to_main_ || ready_.empty()) {
       pool_.give_back(fiber);

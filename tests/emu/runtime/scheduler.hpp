@@ -91,14 +91,14 @@ struct Barrier {
   char sync[2] = {};
 };
 
-/// Lanes that wait for the others of their mask.
+/// Lanes that wait for the others of their mask; mask 0: not in use.
 struct Meeting {
-  unsigned mask;
-  unsigned arrived;
-  const char* name;
+  unsigned mask = 0;
+  unsigned arrived = 0;
+  const char* name = "";
   Location where;
-  unsigned sync;
-  void* lanes[32];
+  unsigned sync = 0;
+  void* lanes[32] = {};
 };
 
 struct Warp {
