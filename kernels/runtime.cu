@@ -4,9 +4,15 @@
 #include <cstdint>
 #include <cstdio>
 
+#include "kernels/device/compat.cuh"
+
 namespace lora::inline v0::cuda {
 
 namespace {
+
+// Asks the driver whether this library holds a program for the device, which is the only list of
+// architectures that cannot be out of step with what was built.
+__global__ void probe_kernel() {}
 
 /// "13.0" of 13000
 std::string version_text(int version) {
@@ -26,6 +32,14 @@ std::string reason_without_driver() {
          ", this one has CUDA " + version_text(driver);
 }
 
+std::string reason_without_program() {
+  cudaDeviceProp device{};
+  if (cudaGetDeviceProperties(&device, 0) != cudaSuccess) return "its GPU cannot be asked";
+  return std::string("the kernels were not built for the GPU of this machine, ") + device.name +
+         " of compute capability " + std::to_string(device.major) + "." +
+         std::to_string(device.minor);
+}
+
 /// Memory that was released stays in the pool: a training step allocates what the last one did.
 cudaError_t keep_released_memory() {
   int device = 0;
@@ -37,6 +51,11 @@ cudaError_t keep_released_memory() {
     error = cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &everything);
   }
   return error;
+}
+
+cudaError_t run_probe() {
+  const cudaError_t error = launch(probe_kernel, LaunchConfig{1, 1});
+  return error == cudaSuccess ? cudaStreamSynchronize(nullptr) : error;
 }
 
 cudaError_t capture_status(cudaStream_t stream, bool* capturing) {
@@ -79,6 +98,7 @@ std::string find_reason_unavailable() {
   int devices = 0;
   cudaError_t error = cudaGetDeviceCount(&devices);
   if (error == cudaSuccess && devices == 0) error = cudaErrorNoDevice;
+  if (error == cudaSuccess) error = run_probe();
   if (error == cudaSuccess) error = keep_released_memory();
   code_of(error);
   switch (error) {
@@ -88,6 +108,8 @@ std::string find_reason_unavailable() {
       return start + reason_without_driver();
     case cudaErrorNoDevice:
       return start + "this machine has a driver but no NVIDIA GPU";
+    case cudaErrorNoKernelImageForDevice:
+      return start + reason_without_program();
     default:
       return start + text_of(error);
   }
