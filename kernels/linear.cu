@@ -13,7 +13,8 @@ int linear(ConstMatrix x, ConstMatrix w, ConstVector bias, Matrix y, Activation 
 
 int linear_backward_input(ConstMatrix dy, ConstMatrix w, ConstMatrix relu_output, Matrix dx,
                           void* stream) {
-  return launch_backward(backward_arguments(dy, {}, w, relu_output, dx), NoSink{}, NoSink{}, stream);
+  return launch_backward(backward_arguments(dy, {}, w, relu_output, dx), NoSink{}, NoSink{},
+                         stream);
 }
 
 int linear_backward_weight(ConstMatrix dy, ConstMatrix x, Matrix dw, bool accumulate,

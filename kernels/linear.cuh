@@ -120,8 +120,8 @@ __device__ __forceinline__ void add_products(const float* x, std::int64_t x_stri
 template <int kRows, int kBatch>
 __device__ __forceinline__ void store_products(const LinearArguments& p, const float* x, int batch,
                                                const float* w, std::int64_t w_stride, int row,
-                                               int rows, bool vector, bool evict_first,
-                                               int warp_in, int lane, float* sums) {
+                                               int rows, bool vector, bool evict_first, int warp_in,
+                                               int lane, float* sums) {
   const float* w_rows[kRows];
 #pragma unroll
   for (int n = 0; n < kRows; ++n) w_rows[n] = w + min(row + n, rows - 1) * w_stride;
@@ -148,9 +148,9 @@ template <int kBatch, int kAdapterRows>
 __global__ void __launch_bounds__(kForwardWarps* kWarpSize, 1) linear_kernel(LinearArguments p) {
   constexpr int kWarpSums = kRowsPerWarp * kBatch;
   constexpr bool kHasAdapter = kAdapterRows > 0;
-  LORA_SHARED_MEMORY(float, partial, kForwardWarps * kWarpSums);
-  LORA_SHARED_MEMORY(float, partial_h, kHasAdapter ? kForwardWarps * kMaxFusedRank * kBatch : 1);
-  LORA_SHARED_MEMORY(float, h, kHasAdapter ? kMaxFusedRank * kBatch : 1);
+  LORA_SHARED_MEMORY(float, partial, kForwardWarps* kWarpSums);
+  LORA_SHARED_MEMORY(float, partial_h, kHasAdapter ? kForwardWarps* kMaxFusedRank* kBatch : 1);
+  LORA_SHARED_MEMORY(float, h, kHasAdapter ? kMaxFusedRank* kBatch : 1);
 
   const int thread = static_cast<int>(threadIdx.x);
   const int threads = static_cast<int>(blockDim.x);
@@ -190,8 +190,8 @@ __global__ void __launch_bounds__(kForwardWarps* kWarpSize, 1) linear_kernel(Lin
       const int m = i / block_rows;
       const int o = first_row + row;
       if (o >= p.out) continue;
-      const float* const sums = partial + row / kRowsPerWarp * p.warps_in * kWarpSums +
-                                row % kRowsPerWarp * kBatch + m;
+      const float* const sums =
+          partial + row / kRowsPerWarp * p.warps_in * kWarpSums + row % kRowsPerWarp * kBatch + m;
       float sum = sums[0];
       for (int j = 1; j < p.warps_in; ++j) sum += sums[j * kWarpSums];
       sum = __fmul_rn(p.scale, sum);
@@ -215,8 +215,7 @@ __global__ void __launch_bounds__(kForwardWarps* kWarpSize, 1) linear_kernel(Lin
 /// Chooses the kernel for the batch and launches it. `arguments` lacks what the config says.
 template <int kAdapterRows>
 cudaError_t launch_linear(LinearArguments arguments, cudaStream_t stream) {
-  const ForwardConfig config =
-      forward_config({arguments.batch, arguments.in, arguments.out});
+  const ForwardConfig config = forward_config({arguments.batch, arguments.in, arguments.out});
   arguments.warps_out = config.warps_out;
   arguments.warps_in = config.warps_in;
   arguments.evict_first = config.evict_first;
@@ -224,11 +223,16 @@ cudaError_t launch_linear(LinearArguments arguments, cudaStream_t stream) {
       static_cast<unsigned>(config.blocks),
       static_cast<unsigned>(config.warps_out * config.warps_in * kWarpSize), 0, stream};
   switch (config.batch_rows) {
-    case 1: return launch(linear_kernel<1, kAdapterRows>, launch_config, arguments);
-    case 2: return launch(linear_kernel<2, kAdapterRows>, launch_config, arguments);
-    case 4: return launch(linear_kernel<4, kAdapterRows>, launch_config, arguments);
-    case 8: return launch(linear_kernel<8, kAdapterRows>, launch_config, arguments);
-    case 10: return launch(linear_kernel<10, kAdapterRows>, launch_config, arguments);
+    case 1:
+      return launch(linear_kernel<1, kAdapterRows>, launch_config, arguments);
+    case 2:
+      return launch(linear_kernel<2, kAdapterRows>, launch_config, arguments);
+    case 4:
+      return launch(linear_kernel<4, kAdapterRows>, launch_config, arguments);
+    case 8:
+      return launch(linear_kernel<8, kAdapterRows>, launch_config, arguments);
+    case 10:
+      return launch(linear_kernel<10, kAdapterRows>, launch_config, arguments);
     // With 16 rows of x the registers hold the sums of two rows of A, not of four.
     default:
       return launch(linear_kernel<16, (kAdapterRows > 2 ? 2 : kAdapterRows)>, launch_config,

@@ -14,7 +14,8 @@
 #include "kernels/workspace.hpp"
 
 // The backward pass of a linear layer for batches of few rows, in one visit of the weight:
-//     dx = dy W (+ dh A), made 0 where the ReLU in front gave 0, and dyᵀ x to a sink that updates W.
+//     dx = dy W (+ dh A), made 0 where the ReLU in front gave 0, and dyᵀ x to a sink that updates
+//     W.
 // Every element of W (and of m and v) is read once and, with a sink, written once. Beside that move
 // dy, x and dx, and twice the partial sums of dx: 8 row_blocks B I bytes, which stay in L2.
 
@@ -146,8 +147,8 @@ __device__ __forceinline__ void add_low_rank(const BackwardArguments& p, int fir
   const int blocks = static_cast<int>(gridDim.y);
   for (int r = static_cast<int>(blockIdx.y) + blocks * warp; r < p.rank; r += blocks * warps) {
     const float* const row = p.a + r * p.a_stride + first_column;
-    const float4 v = p.vector ? load_columns<true>(row, lane, columns)
-                              : load_columns<false>(row, lane, columns);
+    const float4 v =
+        p.vector ? load_columns<true>(row, lane, columns) : load_columns<false>(row, lane, columns);
 #pragma unroll
     for (int m = 0; m < kBatch; ++m) {
       if (m < batch) multiply_add(p.dh[(first + m) * p.dh_stride + r], v, sum[m]);
@@ -155,8 +156,8 @@ __device__ __forceinline__ void add_low_rank(const BackwardArguments& p, int fir
   }
 }
 
-/// Block (i, j) takes the columns [i columns, …) and the rows [j rows, …) of W; kBatch rows of dx are
-/// summed in registers at a time, 0: dx is not wanted. In the last pass over the batch, or the
+/// Block (i, j) takes the columns [i columns, …) and the rows [j rows, …) of W; kBatch rows of dx
+/// are summed in registers at a time, 0: dx is not wanted. In the last pass over the batch, or the
 /// only, the gradient of each four by four elements is summed over the whole batch in order, so the
 /// update sees the bits that a separate launch would, and W, m and v go back.
 ///
@@ -201,7 +202,7 @@ __global__ void __launch_bounds__(backward_warps(kBatch) * kWarpSize, 1)
     }
   }
 
-  for (int first = 0; first == 0 || (kBatch > 0 && first < p.batch); first += kBatch) {
+  for (int first = 0; first == 0 || (kBatch > 0 && first < p.batch); first += kPass) {
     [[maybe_unused]] const bool is_last_pass = kBatch == 0 || first + kBatch >= p.batch;
     float4 sum[kBatch > 0 ? kBatch : 1] = {};
     for (int chunk = first_row; chunk < end_row; chunk += kChunkRows) {
@@ -289,8 +290,7 @@ __global__ void __launch_bounds__(backward_warps(kBatch) * kWarpSize, 1)
       for (int i = thread; i < batch * kWarpSize; i += threads) {
         float4 total = reinterpret_cast<const float4*>(dx_sums)[i];
         for (int j = 1; j < warps; ++j) {
-          total = add(total,
-                      reinterpret_cast<const float4*>(dx_sums)[j * kBatch * kWarpSize + i]);
+          total = add(total, reinterpret_cast<const float4*>(dx_sums)[j * kBatch * kWarpSize + i]);
         }
         const int m = first + i / kWarpSize;
         if (row_blocks == 1) {
@@ -358,9 +358,11 @@ cudaError_t launch_backward_pass(BackwardArguments& p, const BackwardConfig& con
   const std::size_t floats = static_cast<std::size_t>(std::min(config.rows, kChunkRows)) * padded +
                              (Sink::kStates > 0 ? batch * kWarpColumns : 0) +
                              warps * kBatch * kWarpColumns;
+  constexpr std::size_t kLeast = 4;  // an empty batch has no use for any
   const LaunchConfig launch_config{
       dim3(static_cast<unsigned>(config.column_blocks), static_cast<unsigned>(config.row_blocks)),
-      static_cast<unsigned>(config.warps * kWarpSize), floats * sizeof(float), stream};
+      static_cast<unsigned>(config.warps * kWarpSize), std::max(floats, kLeast) * sizeof(float),
+      stream};
   return launch(linear_backward_kernel<kBatch, Sink>, launch_config, p, sink, bias);
 }
 
@@ -390,16 +392,20 @@ int launch_backward(BackwardArguments p, const Sink& sink, const Sink& bias, voi
   if (config.row_blocks > 1) {
     const std::size_t blocks = static_cast<std::size_t>(config.column_blocks) *
                                static_cast<std::size_t>(config.row_blocks);
-    const int error = reserve_workspace(blocks * static_cast<std::size_t>(p.batch) * kWarpColumns,
-                                        static_cast<std::size_t>(config.column_blocks), stream,
-                                        &p.workspace);
+    const int error =
+        reserve_workspace(blocks * static_cast<std::size_t>(p.batch) * kWarpColumns,
+                          static_cast<std::size_t>(config.column_blocks), stream, &p.workspace);
     if (error != cudaSuccess) return error;
   }
   switch (config.batch_rows) {
-    case 1: return code_of(launch_backward_pass<1>(p, config, sink, bias, as_stream(stream)));
-    case 4: return code_of(launch_backward_pass<4>(p, config, sink, bias, as_stream(stream)));
-    case 10: return code_of(launch_backward_pass<10>(p, config, sink, bias, as_stream(stream)));
-    default: return code_of(launch_backward_pass<16>(p, config, sink, bias, as_stream(stream)));
+    case 1:
+      return code_of(launch_backward_pass<1>(p, config, sink, bias, as_stream(stream)));
+    case 4:
+      return code_of(launch_backward_pass<4>(p, config, sink, bias, as_stream(stream)));
+    case 10:
+      return code_of(launch_backward_pass<10>(p, config, sink, bias, as_stream(stream)));
+    default:
+      return code_of(launch_backward_pass<16>(p, config, sink, bias, as_stream(stream)));
   }
 }
 

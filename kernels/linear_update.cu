@@ -22,8 +22,7 @@ int update_factored(ConstMatrix dy, ConstMatrix x, Matrix value, const Sink& sin
 }
 
 bool has_vector_rows(const AdamMatrix<float>& p) {
-  return cuda::has_vector_rows(p.value) && cuda::has_vector_rows(p.m) &&
-         cuda::has_vector_rows(p.v);
+  return cuda::has_vector_rows(p.value) && cuda::has_vector_rows(p.m) && cuda::has_vector_rows(p.v);
 }
 
 }  // namespace
@@ -53,14 +52,14 @@ int linear_backward_sgd(ConstMatrix dy, ConstMatrix x, Matrix weight, ConstMatri
                          sgd_sink(weight, lr, weight_decay), SgdSink{}, stream);
 }
 
-// Three launches: dh, then dx with the old A, and then A and B, whose gradients need nothing but the
-// small dh, x, dy and h.
+// Three launches: dh, then dx with the old A, and then A and B, whose gradients need nothing but
+// the small dh, x, dy and h.
 int lora_linear_backward_adam(ConstMatrix dy, ConstMatrix x, ConstMatrix w, ConstMatrix h,
                               AdamMatrix<float> a, AdamMatrix<float> b, ConstMatrix relu_output,
                               Matrix dh, Matrix dx, double scale, AdamSchedule schedule,
                               void* stream) {
-  if (const int error = lora_linear_backward_input(dy, w, a.value, b.value, relu_output, dh, dx,
-                                                   scale, stream);
+  if (const int error =
+          lora_linear_backward_input(dy, w, a.value, b.value, relu_output, dh, dx, scale, stream);
       error != cudaSuccess) {
     return error;
   }

@@ -35,7 +35,7 @@ __global__ void __launch_bounds__(kGradientThreads)
     low_rank_gradient_kernel(LowRankGradientArguments p) {
   constexpr int kSums = kGradientRows * kGradientRanks;
   constexpr int kWarps = kGradientThreads / kWarpSize;
-  LORA_SHARED_MEMORY(float, partial, kWarps * kSums);
+  LORA_SHARED_MEMORY(float, partial, kWarps* kSums);
   const int thread = static_cast<int>(threadIdx.x);
   const int first_row = static_cast<int>(blockIdx.x) * kGradientRows;
   const int first_rank = static_cast<int>(blockIdx.y) * kGradientRanks;
@@ -82,11 +82,10 @@ inline int launch_low_rank_gradient(ConstMatrix dy, ConstMatrix b, Matrix dh, do
   const auto blocks = [](std::int64_t size, int share) {
     return static_cast<unsigned>((size + share - 1) / share);
   };
-  return code_of(launch(
-      low_rank_gradient_kernel,
-      {dim3(blocks(dy.rows, kGradientRows), blocks(b.cols, kGradientRanks)), kGradientThreads, 0,
-       as_stream(stream)},
-      p));
+  return code_of(launch(low_rank_gradient_kernel,
+                        {dim3(blocks(dy.rows, kGradientRows), blocks(b.cols, kGradientRanks)),
+                         kGradientThreads, 0, as_stream(stream)},
+                        p));
 }
 
 }  // namespace lora::inline v0::cuda

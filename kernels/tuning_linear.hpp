@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <string>
 
+#include "kernels/tuning.hpp"
+
 // Which shape of kernel a product of a linear layer gets: plain functions from the problem to a
 // config, without a GPU. They look at the problem alone, never at the device, so that the order of
 // the sums, and with it every bit of the result, is the same on every GPU.
@@ -30,7 +32,6 @@ constexpr int kColumnsPerWarp = 128;
 
 inline bool is_thin(const LinearProblem& p) { return p.batch <= kThinBatch; }
 
-constexpr std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 constexpr std::int64_t round_up(std::int64_t a, std::int64_t b) { return divide_up(a, b) * b; }
 
 /// The thin forward: `warps_out` groups of rows of the weight in a block, each read by `warps_in`
@@ -75,15 +76,14 @@ inline ForwardConfig forward_config(const LinearProblem& p) {
   config.warps_in = static_cast<int>(
       std::min<std::int64_t>(divide_up(steps, steps_per_warp), kForwardWarps / config.warps_out));
   config.blocks = static_cast<int>(divide_up(groups, config.warps_out));
-  config.evict_first = p.batch <= config.batch_rows &&
-                       4 * p.out * p.in > kKeepInCacheBytes;
+  config.evict_first = p.batch <= config.batch_rows && 4 * p.out * p.in > kKeepInCacheBytes;
   return config;
 }
 
 inline std::string to_string(const ForwardConfig& c) {
   return std::to_string(c.blocks) + " blocks of " + std::to_string(c.warps_out) + " x " +
-         std::to_string(c.warps_in) + " warps, " + std::to_string(c.batch_rows) +
-         " rows a pass" + (c.evict_first ? ", evict first" : "");
+         std::to_string(c.warps_in) + " warps, " + std::to_string(c.batch_rows) + " rows a pass" +
+         (c.evict_first ? ", evict first" : "");
 }
 
 /// The thin backward: the weight is cut into blocks of rows × columns, one for each block of
@@ -117,8 +117,8 @@ inline BackwardConfig backward_config(const LinearProblem& p) {
   config.batch_rows = backward_batch_rows(p.batch);
   const std::int64_t in = std::max<std::int64_t>(1, p.in);
   // An even share of the columns, in whole sectors of 32 bytes.
-  config.columns = static_cast<int>(
-      std::min<std::int64_t>(kColumnsPerWarp, round_up(divide_up(in, divide_up(in, kColumnsPerWarp)), 8)));
+  config.columns = static_cast<int>(std::min<std::int64_t>(
+      kColumnsPerWarp, round_up(divide_up(in, divide_up(in, kColumnsPerWarp)), 8)));
   config.column_blocks = static_cast<int>(divide_up(in, config.columns));
   const std::int64_t quads = std::max<std::int64_t>(1, divide_up(p.out, kRowsPerWarp));
   const std::int64_t most_row_blocks =
@@ -126,8 +126,8 @@ inline BackwardConfig backward_config(const LinearProblem& p) {
   const std::int64_t quads_per_block = divide_up(quads, std::min(quads, most_row_blocks));
   config.rows = static_cast<int>(kRowsPerWarp * quads_per_block);
   config.row_blocks = static_cast<int>(divide_up(quads, quads_per_block));
-  config.warps = static_cast<int>(
-      std::min<std::int64_t>(quads_per_block, backward_warps(config.batch_rows)));
+  config.warps =
+      static_cast<int>(std::min<std::int64_t>(quads_per_block, backward_warps(config.batch_rows)));
   return config;
 }
 

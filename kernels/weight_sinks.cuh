@@ -79,9 +79,8 @@ inline AdamSink adam_sink(const AdamVector<float>& p, const AdamSchedule& schedu
 }
 
 inline SgdSink sgd_sink(Matrix value, double lr, double weight_decay) {
-  return {{{value.data}, {value.stride}},
-          static_cast<float>(-lr),
-          static_cast<float>(weight_decay)};
+  return {
+      {{value.data}, {value.stride}}, static_cast<float>(-lr), static_cast<float>(weight_decay)};
 }
 
 }  // namespace lora::inline v0::cuda
