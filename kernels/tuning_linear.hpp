@@ -137,4 +137,21 @@ inline std::string to_string(const BackwardConfig& c) {
          std::to_string(c.warps) + " warps, " + std::to_string(c.batch_rows) + " rows a pass";
 }
 
+/// The side of the square tile of C that a block of the tiled product computes.
+struct GemmConfig {
+  int tile;
+
+  bool operator==(const GemmConfig&) const = default;
+};
+
+/// The large tile does most multiplications for each byte it loads; the small one is for matrices
+/// that would otherwise leave multiprocessors without a block.
+inline GemmConfig gemm_config(std::int64_t rows, std::int64_t columns) {
+  return {divide_up(rows, 128) * divide_up(columns, 128) >= kTargetBlocks ? 128 : 64};
+}
+
+inline std::string to_string(const GemmConfig& c) {
+  return "tiles of " + std::to_string(c.tile) + " x " + std::to_string(c.tile);
+}
+
 }  // namespace lora::inline v0::cuda
