@@ -138,9 +138,9 @@ __global__ void read_before_the_wait(const float* x, float* y) {
 __global__ void read_without_a_barrier(const float* x, float* y) {
   LORA_SHARED_MEMORY(float, values, 128);
   const unsigned t = threadIdx.x;
-  ptx::cp_async_16(values + 4 * t, x + 4 * t);
+  ptx::cp_async_16(values + 4 * t, x + 4 * t);  // without a barrier: copy
   ptx::cp_async_commit();
-  ptx::cp_async_wait<0>();           // without a barrier: copy
+  ptx::cp_async_wait<0>();
   y[t] = values[(4 * t + 4) % 128];  // without a barrier: read
 }
 
