@@ -122,6 +122,20 @@ __global__ void endless_wait(const std::uint32_t* flag) {
   }
 }
 
+__global__ void arrive_for_nobody() {
+  if (threadIdx.x >= 32) return;
+  ptx::named_barrier_arrive(5, 64);  // for nobody: arrival
+}
+
+__global__ void copy_for_nobody(const float* x) {
+  LORA_SHARED_MEMORY(std::uint64_t, barrier, 1);
+  LORA_SHARED_MEMORY(float, values, 16);
+  if (threadIdx.x != 0) return;
+  ptx::mbarrier_init(barrier, 1);
+  ptx::mbarrier_arrive_expect_tx(barrier, 64);
+  ptx::bulk_copy(values, x, 64, barrier);  // for nobody: copy
+}
+
 __global__ void short_named_barrier() {
   ptx::named_barrier_sync(1, 48);  // short named barrier
 }

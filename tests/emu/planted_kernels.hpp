@@ -26,6 +26,8 @@ __global__ void exit_before_a_barrier(int* y);
 __global__ void two_barriers(int* y);
 __global__ void barrier_against_shuffle(int* y);
 __global__ void endless_wait(const std::uint32_t* flag);
+__global__ void arrive_for_nobody();
+__global__ void copy_for_nobody(const float* x);
 __global__ void short_named_barrier();
 __global__ void read_before_the_wait(const float* x, float* y);
 __global__ void read_without_a_barrier(const float* x, float* y);

@@ -213,7 +213,7 @@ TEST_CASE("asynchronous copies that are not waited for", "[emu][planted]") {
   }
   DeviceBuffer<float> in(std::vector<float>(128, 1.0f)), out(32);
   const std::string exit = report_of(exit_with_a_copy, 32, in.get());
-  CHECK_THAT(exit, contains("without waiting for its cp.async"));
+  CHECK_THAT(exit, contains("not waited for"));
   CHECK_THAT(exit, contains(at("with a copy")));
   CHECK(launch(overwrite_the_source, {.grid = 1, .block = 32}, in.get(), out.get()) == cudaSuccess);
   for (const float v : out.values()) CHECK(v == -1.0f);
@@ -258,6 +258,14 @@ TEST_CASE("bytes that an mbarrier does not expect", "[emu][planted]") {
   const std::string many = report_of(too_many_bytes, 32, in.get());
   CHECK_THAT(many, contains("16 bytes more than the mbarrier expects"));
   CHECK_THAT(many, contains(at("too many")));
+}
+
+TEST_CASE("arrivals and copies that nobody waits for", "[emu][planted]") {
+  CHECK_THAT(report_of(arrive_for_nobody, 64),
+             contains(at("for nobody: arrival") + ": 32 of 64 threads arrived at barrier 5"));
+  DeviceBuffer<float> in(std::vector<float>(16, 1.0f));
+  CHECK_THAT(report_of(copy_for_nobody, 32, in.get()),
+             contains(at("for nobody: copy") + ": a bulk copy that nobody waited for"));
 }
 
 TEST_CASE("planted: misaligned load", "[.planted]") {

@@ -74,65 +74,66 @@ using lora_emu::remember;
 cudaError_t cudaGetLastError() { return std::exchange(device().last_error, cudaSuccess); }
 cudaError_t cudaPeekAtLastError() { return device().last_error; }
 
-#define LORA_EMU_ERRORS(error)                                                                     \
-  error(cudaSuccess, "no error") error(cudaErrorInvalidValue, "invalid argument") error(           \
-      cudaErrorMemoryAllocation, "out of memory") error(cudaErrorInitializationError,              \
-                                                        "initialization error")                    \
-      error(cudaErrorInvalidConfiguration, "invalid configuration argument") error(                \
-          cudaErrorInsufficientDriver,                                                             \
-          "CUDA driver version is insufficient for CUDA runtime version")                          \
-          error(cudaErrorNoDevice, "no CUDA-capable device is detected")                           \
-              error(cudaErrorInvalidDevice, "invalid device ordinal") error(                       \
-                  cudaErrorNoKernelImageForDevice,                                                 \
-                  "no kernel image is available for execution on the device")                      \
-                  error(cudaErrorInvalidResourceHandle, "invalid resource handle") error(          \
-                      cudaErrorNotReady,                                                           \
-                      "device not ready") error(cudaErrorIllegalAddress,                           \
-                                                "an illegal memory access was encountered")        \
-                      error(cudaErrorLaunchOutOfResources,                                         \
-                            "too many resources requested for launch")                             \
-                          error(cudaErrorLaunchFailure, "unspecified launch failure")              \
-                              error(cudaErrorNotSupported, "operation not supported") error(       \
-                                  cudaErrorStreamCaptureUnsupported,                               \
-                                  "operation not permitted when stream is capturing")              \
-                                  error(cudaErrorStreamCaptureInvalidated,                         \
-                                        "operation failed due to a previous error during capture") \
-                                      error(cudaErrorStreamCaptureUnmatched,                       \
-                                            "the capture was not begun on this stream")            \
-                                          error(cudaErrorStreamCaptureUnjoined,                    \
-                                                "capturing stream has unjoined work")              \
-                                              error(cudaErrorStreamCaptureIsolation,               \
-                                                    "dependency created on uncaptured work in "    \
-                                                    "another stream")                              \
-                                                  error(cudaErrorStreamCaptureImplicit,            \
-                                                        "operation would make the legacy stream "  \
-                                                        "depend on a capturing blocking stream")   \
-                                                      error(cudaErrorCapturedEvent,                \
-                                                            "operation not permitted on an event " \
-                                                            "last recorded in a capturing stream") \
-                                                          error(cudaErrorUnknown, "unknown error")
+namespace {
 
-const char* cudaGetErrorName(cudaError_t error) {
-  switch (error) {
-#define LORA_EMU_NAME(code, text) \
-  case code:                      \
-    return #code;
-    LORA_EMU_ERRORS(LORA_EMU_NAME)
-#undef LORA_EMU_NAME
+struct ErrorText {
+  cudaError_t code;
+  const char* name;
+  const char* text;
+};
+
+constexpr ErrorText kErrorTexts[] = {
+    {cudaSuccess, "cudaSuccess", "no error"},
+    {cudaErrorInvalidValue, "cudaErrorInvalidValue", "invalid argument"},
+    {cudaErrorMemoryAllocation, "cudaErrorMemoryAllocation", "out of memory"},
+    {cudaErrorInitializationError, "cudaErrorInitializationError", "initialization error"},
+    {cudaErrorInvalidConfiguration, "cudaErrorInvalidConfiguration",
+     "invalid configuration argument"},
+    {cudaErrorInsufficientDriver, "cudaErrorInsufficientDriver",
+     "CUDA driver version is insufficient for CUDA runtime version"},
+    {cudaErrorNoDevice, "cudaErrorNoDevice", "no CUDA-capable device is detected"},
+    {cudaErrorInvalidDevice, "cudaErrorInvalidDevice", "invalid device ordinal"},
+    {cudaErrorNoKernelImageForDevice, "cudaErrorNoKernelImageForDevice",
+     "no kernel image is available for execution on the device"},
+    {cudaErrorInvalidResourceHandle, "cudaErrorInvalidResourceHandle", "invalid resource handle"},
+    {cudaErrorNotReady, "cudaErrorNotReady", "device not ready"},
+    {cudaErrorIllegalAddress, "cudaErrorIllegalAddress",
+     "an illegal memory access was encountered"},
+    {cudaErrorLaunchOutOfResources, "cudaErrorLaunchOutOfResources",
+     "too many resources requested for launch"},
+    {cudaErrorLaunchFailure, "cudaErrorLaunchFailure", "unspecified launch failure"},
+    {cudaErrorNotSupported, "cudaErrorNotSupported", "operation not supported"},
+    {cudaErrorStreamCaptureUnsupported, "cudaErrorStreamCaptureUnsupported",
+     "operation not permitted when stream is capturing"},
+    {cudaErrorStreamCaptureInvalidated, "cudaErrorStreamCaptureInvalidated",
+     "operation failed due to a previous error during capture"},
+    {cudaErrorStreamCaptureUnmatched, "cudaErrorStreamCaptureUnmatched",
+     "the capture was not begun on this stream"},
+    {cudaErrorStreamCaptureUnjoined, "cudaErrorStreamCaptureUnjoined",
+     "capturing stream has unjoined work"},
+    {cudaErrorStreamCaptureIsolation, "cudaErrorStreamCaptureIsolation",
+     "dependency created on uncaptured work in another stream"},
+    {cudaErrorStreamCaptureImplicit, "cudaErrorStreamCaptureImplicit",
+     "operation would make the legacy stream depend on a capturing blocking stream"},
+    {cudaErrorCapturedEvent, "cudaErrorCapturedEvent",
+     "operation not permitted on an event last recorded in a capturing stream"},
+    {cudaErrorUnknown, "cudaErrorUnknown", "unknown error"},
+};
+
+ErrorText text_of(cudaError_t error) {
+  for (const ErrorText& candidate : kErrorTexts) {
+    if (candidate.code == error) return candidate;
   }
-  return "unrecognized error code";
+  return {error, "unrecognized error code", "unrecognized error code"};
 }
+
+}  // namespace
+
+const char* cudaGetErrorName(cudaError_t error) { return text_of(error).name; }
 
 const char* cudaGetErrorString(cudaError_t error) {
   if (error == cudaErrorLaunchFailure && !device().report.empty()) return device().report.c_str();
-  switch (error) {
-#define LORA_EMU_TEXT(code, text) \
-  case code:                      \
-    return text;
-    LORA_EMU_ERRORS(LORA_EMU_TEXT)
-#undef LORA_EMU_TEXT
-  }
-  return "unrecognized error code";
+  return text_of(error).text;
 }
 
 cudaError_t cudaGetDeviceCount(int* count) {

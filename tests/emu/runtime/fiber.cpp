@@ -102,15 +102,33 @@ void enter_fiber() {
   if (kAddressSanitizer) __sanitizer_finish_switch_fiber(nullptr, nullptr, nullptr);
 }
 
-void describe_main_fiber(Fiber& fiber) {
-  if (kThreadSanitizer) fiber.thread_sanitizer = __tsan_get_current_fiber();
-  if (!kAddressSanitizer) return;
+namespace {
+
+struct StackExtent {
+  char* bottom = nullptr;
+  std::size_t bytes = 0;
+};
+
+StackExtent stack_of_this_thread() {
+  StackExtent extent;
   pthread_attr_t attributes;
   pthread_getattr_np(pthread_self(), &attributes);
   void* bottom = nullptr;
-  pthread_attr_getstack(&attributes, &bottom, &fiber.stack_bytes);
-  fiber.stack = static_cast<char*>(bottom);
+  pthread_attr_getstack(&attributes, &bottom, &extent.bytes);
   pthread_attr_destroy(&attributes);
+  extent.bottom = static_cast<char*>(bottom);
+  return extent;
+}
+
+}  // namespace
+
+void describe_main_fiber(Fiber& fiber) {
+  if (kThreadSanitizer) fiber.thread_sanitizer = __tsan_get_current_fiber();
+  if (!kAddressSanitizer) return;
+  // Asking costs as much as reading a file.
+  static thread_local const StackExtent extent = stack_of_this_thread();
+  fiber.stack = extent.bottom;
+  fiber.stack_bytes = extent.bytes;
 }
 
 Fiber& FiberPool::take() {

@@ -25,6 +25,23 @@ constexpr std::uint64_t kIdleRoundsBeforeDeadlock = 4096;
 
 constexpr const char* kDeadlock = "deadlock, no thread can go on";
 
+/// What a block whose threads have all left should have seen to; empty if nothing is left.
+std::string loose_ends(const Block& block) {
+  std::string text = block.shared.damage();
+  for (int id = 0; id < kNamedBarriers && text.empty(); ++id) {
+    const Barrier& barrier = block.barriers[id];
+    if (barrier.arrived == 0) continue;
+    text = position(barrier.where) + ": " + std::to_string(barrier.arrived) + " of " +
+           std::to_string(barrier.expected) + " threads arrived at barrier " + std::to_string(id) +
+           ", and nobody waited";
+  }
+  for (const auto& [address, barrier] : block.memory_barriers) {
+    if (!text.empty() || barrier.copies.empty()) continue;
+    text = position(barrier.copies.back().where) + ": a bulk copy that nobody waited for";
+  }
+  return text;
+}
+
 }  // namespace
 
 Scheduler& scheduler() {
@@ -172,8 +189,7 @@ void Scheduler::finish_thread(Thread& thread) {
   Block& block = *thread.block;
   if (thread.uncommitted != 0 || !thread.copies.empty()) {
     lora_emu::fail(thread.copies.back().where,
-                   "thread %s left the kernel without waiting for its cp.async",
-                   index_text(thread.thread_index).c_str());
+                   "a cp.async that was not waited for when the kernel was left");
   }
   Warp& warp = block.warps[thread.linear / 32];
   const unsigned lane_bit = 1u << (thread.linear % 32);
@@ -203,10 +219,8 @@ bool Scheduler::retire_blocks() {
     }
     for (Fiber* fiber : block.used_fibers) pool_.give_back(*fiber);
     block.used_fibers.clear();
-    error_ = block.shared.damage();
-    if (!error_.empty()) {
-      error_ += ", in block " + index_text(block.threads[0].block_index);
-    }
+    error_ = loose_ends(block);
+    if (!error_.empty()) error_ += ", in block " + index_text(block.threads[0].block_index);
     free_blocks_.push_back(std::move(blocks_[i]));
     blocks_.erase(blocks_.begin() + static_cast<std::ptrdiff_t>(i));
     if (!error_.empty()) return false;
@@ -258,9 +272,8 @@ std::string Scheduler::run(const Launch& launch, std::uint64_t seed, int residen
     go_on(main_, false);
     if (!error_.empty() || !retire_blocks()) break;
   }
-  if (tell_of_threads_) {
-    error_ += " (seed " + std::to_string(seed_) + "):\n" + describe_threads(blocks_);
-  }
+  if (!error_.empty()) error_ += " (seed " + std::to_string(seed_) + ")";
+  if (tell_of_threads_) error_ += ":\n" + describe_threads(blocks_);
   abandon_blocks();
   current_thread = nullptr;
   acquire(&end_sync_);

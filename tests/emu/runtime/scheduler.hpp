@@ -115,7 +115,6 @@ struct MemoryBarrier {
   unsigned pending = 0;
   unsigned phase = 0;
   long long transaction_bytes = 0;
-  Location where;
   std::vector<AsyncCopy> copies;
   std::vector<Thread*> waiting;
   char sync[2] = {};
