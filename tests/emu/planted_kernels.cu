@@ -237,6 +237,10 @@ __global__ void too_many_bytes(const float* x) {
   ptx::mbarrier_wait_parity(barrier, 0);  // too many
 }
 
+__global__ void reach_a_trap(const int* x) {
+  if (x[threadIdx.x] == 7) __trap();  // trap
+}
+
 __global__ void misaligned_load(const float* x, float* y) {
   const float4 v = *reinterpret_cast<const float4*>(x + 1 + threadIdx.x);  // misaligned
   y[threadIdx.x] = v.x;

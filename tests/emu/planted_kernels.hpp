@@ -37,6 +37,7 @@ __global__ void exit_with_a_copy(const float* x);
 __global__ void overwrite_the_source(float* x, float* y);
 __global__ void too_few_bytes(const float* x);
 __global__ void too_many_bytes(const float* x);
+__global__ void reach_a_trap(const int* x);
 __global__ void misaligned_load(const float* x, float* y);
 
 }  // namespace lora_emu_test

@@ -268,6 +268,16 @@ TEST_CASE("arrivals and copies that nobody waits for", "[emu][planted]") {
              contains(at("for nobody: copy") + ": a bulk copy that nobody waited for"));
 }
 
+TEST_CASE("a trap ends the launch", "[emu][planted]") {
+  std::vector<int> x(32, 0);
+  DeviceBuffer<int> in(x);
+  CHECK(launch(reach_a_trap, {.grid = 1, .block = 32}, in.get()) == cudaSuccess);
+  x[20] = 7;
+  REQUIRE(cudaMemcpy(in.get(), x.data(), 128, cudaMemcpyHostToDevice) == cudaSuccess);
+  CHECK_THAT(report_of(reach_a_trap, 32, in.get()),
+             contains(at("trap") + ": __trap, by thread (20,0,0) of block (0,0,0)"));
+}
+
 TEST_CASE("planted: misaligned load", "[.planted]") {
   DeviceBuffer<float> in(std::vector<float>(128, 1.0f)), out(32);
   CHECK(launch(misaligned_load, {.grid = 1, .block = 32}, in.get(), out.get()) == cudaSuccess);
