@@ -2,6 +2,7 @@
 #include <cmath>
 #include <cstring>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include <lora_emu/control.hpp>
@@ -234,6 +235,35 @@ TEST_CASE("failures by plan", "[emu][api]") {
   CHECK(cudaPeekAtLastError() == cudaErrorLaunchOutOfResources);
   CHECK(launch(barriers_only, {.grid = 1, .block = 32}, 1) == cudaSuccess);
   CHECK(cudaGetLastError() == cudaErrorLaunchOutOfResources);
+}
+
+TEST_CASE("host threads take turns and have errors of their own", "[emu][api]") {
+  constexpr int kHostThreads = 3;
+  std::vector<int> good(kHostThreads, 0);
+  const auto work = [&](int& count) {
+    std::vector<float> host(4, 1.0f);
+    float* x = nullptr;
+    cudaStream_t stream = nullptr;
+    count += cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking) == cudaSuccess;
+    count += cudaMalloc(&x, 16) == cudaSuccess;
+    count += cudaMemcpy(x, host.data(), 16, cudaMemcpyHostToDevice) == cudaSuccess;
+    for (int i = 0; i < 10; ++i) {
+      count +=
+          launch(scale, {.grid = 1, .block = 32, .stream = stream}, x, x, 4, 2.0f) == cudaSuccess;
+    }
+    count += cudaMemcpy(host.data(), x, 16, cudaMemcpyDeviceToHost) == cudaSuccess;
+    count += host == std::vector<float>(4, 1024.0f);
+    count += cudaFree(x + 1) == cudaErrorInvalidValue;
+    count += cudaGetLastError() == cudaErrorInvalidValue;
+    count += cudaFree(x) == cudaSuccess;
+    count += cudaStreamDestroy(stream) == cudaSuccess;
+  };
+  {
+    std::vector<std::jthread> threads;
+    for (int& count : good) threads.emplace_back([&] { work(count); });
+  }
+  CHECK(good == std::vector<int>(kHostThreads, 19));
+  CHECK(cudaGetLastError() == cudaSuccess);
 }
 
 TEST_CASE("launches that no device accepts", "[emu][api]") {

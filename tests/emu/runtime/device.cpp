@@ -28,12 +28,22 @@ std::uint64_t seed_from_environment() {
 }  // namespace
 
 Device& device() {
-  static auto* const instance = new Device{.seed = seed_from_environment(), .report = {}};
+  static auto* const instance = new Device{.seed = seed_from_environment()};
+  return *instance;
+}
+
+HostThread& host_thread() {
+  static thread_local HostThread instance;
+  return instance;
+}
+
+std::recursive_mutex& ApiLock::mutex() {
+  static auto* const instance = new std::recursive_mutex;
   return *instance;
 }
 
 cudaError_t remember(cudaError_t error) {
-  if (error != cudaSuccess) device().last_error = error;
+  if (error != cudaSuccess) host_thread().last_error = error;
   return error;
 }
 
@@ -44,7 +54,7 @@ void set_sm_count(int count) { device().sm_count = count; }
 void set_device_failure(cudaError_t error) { device().failure = error; }
 void fail_next_allocation(cudaError_t error) { device().next_allocation = error; }
 void fail_next_launch(cudaError_t error) { device().next_launch = error; }
-std::string last_report() { return device().report; }
+std::string last_report() { return host_thread().report; }
 
 Sanitizer sanitizer() {
   if (kThreadSanitizer) return Sanitizer::kThread;
@@ -69,10 +79,11 @@ cudaError_t set_function_attribute(cudaFuncAttribute attribute, int value) {
 }  // namespace lora_emu
 
 using lora_emu::device;
+using lora_emu::host_thread;
 using lora_emu::remember;
 
-cudaError_t cudaGetLastError() { return std::exchange(device().last_error, cudaSuccess); }
-cudaError_t cudaPeekAtLastError() { return device().last_error; }
+cudaError_t cudaGetLastError() { return std::exchange(host_thread().last_error, cudaSuccess); }
+cudaError_t cudaPeekAtLastError() { return host_thread().last_error; }
 
 namespace {
 
@@ -132,7 +143,8 @@ ErrorText text_of(cudaError_t error) {
 const char* cudaGetErrorName(cudaError_t error) { return text_of(error).name; }
 
 const char* cudaGetErrorString(cudaError_t error) {
-  if (error == cudaErrorLaunchFailure && !device().report.empty()) return device().report.c_str();
+  if (error == cudaErrorLaunchFailure && !host_thread().report.empty())
+    return host_thread().report.c_str();
   return text_of(error).text;
 }
 
@@ -225,7 +237,7 @@ cudaError_t cudaRuntimeGetVersion(int* version) {
 }
 
 cudaError_t cudaDeviceReset() {
-  device().last_error = cudaSuccess;
+  host_thread().last_error = cudaSuccess;
   return device().failure;
 }
 
