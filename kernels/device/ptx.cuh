@@ -143,10 +143,11 @@ __device__ __forceinline__ void mbarrier_arrive_expect_tx(std::uint64_t* barrier
 #endif
 }
 
-/// Whether the phase of this parity is over.
+/// Whether the phase of this parity is over. From sm_90 on the hardware lets the thread sleep for
+/// a while first.
 __device__ __forceinline__ bool mbarrier_try_wait_parity(std::uint64_t* barrier, unsigned parity) {
-#if __CUDA_ARCH__ >= 900
   unsigned done;
+#if __CUDA_ARCH__ >= 900
   asm volatile(
       "{\n"
       ".reg .pred over;\n"
@@ -156,12 +157,18 @@ __device__ __forceinline__ bool mbarrier_try_wait_parity(std::uint64_t* barrier,
       : "=r"(done)
       : "r"(shared_address(barrier)), "r"(parity)
       : "memory");
-  return done != 0;
 #else
-  // cuda::barrier uses the state tokens that sm_80 offers; waiting by parity came with sm_90.
-  __trap();
-  return false;
+  asm volatile(
+      "{\n"
+      ".reg .pred over;\n"
+      "mbarrier.test_wait.parity.shared::cta.b64 over, [%1], %2;\n"
+      "selp.u32 %0, 1, 0, over;\n"
+      "}"
+      : "=r"(done)
+      : "r"(shared_address(barrier)), "r"(parity)
+      : "memory");
 #endif
+  return done != 0;
 }
 
 __device__ __forceinline__ void mbarrier_wait_parity(std::uint64_t* barrier, unsigned parity) {

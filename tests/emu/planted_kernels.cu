@@ -122,6 +122,20 @@ __global__ void endless_wait(const std::uint32_t* flag) {
   }
 }
 
+__global__ void arrive_for_nobody() {
+  if (threadIdx.x >= 32) return;
+  ptx::named_barrier_arrive(5, 64);  // for nobody: arrival
+}
+
+__global__ void copy_for_nobody(const float* x) {
+  LORA_SHARED_MEMORY(std::uint64_t, barrier, 1);
+  LORA_SHARED_MEMORY(float, values, 16);
+  if (threadIdx.x != 0) return;
+  ptx::mbarrier_init(barrier, 1);
+  ptx::mbarrier_arrive_expect_tx(barrier, 64);
+  ptx::bulk_copy(values, x, 64, barrier);  // for nobody: copy
+}
+
 __global__ void short_named_barrier() {
   ptx::named_barrier_sync(1, 48);  // short named barrier
 }
@@ -138,10 +152,49 @@ __global__ void read_before_the_wait(const float* x, float* y) {
 __global__ void read_without_a_barrier(const float* x, float* y) {
   LORA_SHARED_MEMORY(float, values, 128);
   const unsigned t = threadIdx.x;
-  ptx::cp_async_16(values + 4 * t, x + 4 * t);
+  ptx::cp_async_16(values + 4 * t, x + 4 * t);  // without a barrier: copy
   ptx::cp_async_commit();
-  ptx::cp_async_wait<0>();           // without a barrier: copy
+  ptx::cp_async_wait<0>();
   y[t] = values[(4 * t + 4) % 128];  // without a barrier: read
+}
+
+__global__ void refill_too_early(const float* x, float* y, int tiles) {
+  LORA_SHARED_MEMORY(float, buffers, 2 * 256);
+  const unsigned t = threadIdx.x;
+  float sum = 0;
+  for (int tile = 0; tile < tiles; ++tile) {
+    float* const buffer = buffers + tile % 2 * 256;
+    ptx::cp_async_16(buffer + 4 * t, x + 256 * tile + 4 * t);  // too early: copy
+    ptx::cp_async_commit();
+    if (tile > 0) {
+      const float* const before = buffers + (tile + 1) % 2 * 256;
+      ptx::cp_async_wait<1>();
+      __syncthreads();
+      sum += before[(4 * t + 100) % 256];  // too early: read
+    }
+  }
+  ptx::cp_async_wait<0>();
+  y[t] = sum;
+}
+
+__global__ void refill_stage_too_early(const float* x, float* y) {
+  LORA_SHARED_MEMORY(std::uint64_t, full, 1);
+  LORA_SHARED_MEMORY(float, stage, 64);
+  if (threadIdx.x == 0) ptx::mbarrier_init(full, 1);
+  __syncthreads();
+  const auto fill = [&](int tile) {
+    if (threadIdx.x != 0) return;
+    ptx::mbarrier_arrive_expect_tx(full, 256);
+    ptx::bulk_copy(stage, x + 64 * tile, 256, full);  // stage too early: copy
+  };
+  fill(0);
+  ptx::mbarrier_wait_parity(full, 0);
+  float sum = stage[threadIdx.x];  // stage too early: read
+  fill(1);
+  __syncthreads();
+  ptx::mbarrier_wait_parity(full, 1);
+  sum += stage[threadIdx.x];
+  y[threadIdx.x] = sum;
 }
 
 __global__ void exit_with_a_copy(const float* x) {
@@ -182,6 +235,10 @@ __global__ void too_many_bytes(const float* x) {
   }
   __syncthreads();
   ptx::mbarrier_wait_parity(barrier, 0);  // too many
+}
+
+__global__ void reach_a_trap(const int* x) {
+  if (x[threadIdx.x] == 7) __trap();  // trap
 }
 
 __global__ void misaligned_load(const float* x, float* y) {

@@ -213,10 +213,40 @@ TEST_CASE("asynchronous copies that are not waited for", "[emu][planted]") {
   }
   DeviceBuffer<float> in(std::vector<float>(128, 1.0f)), out(32);
   const std::string exit = report_of(exit_with_a_copy, 32, in.get());
-  CHECK_THAT(exit, contains("without waiting for its cp.async"));
+  CHECK_THAT(exit, contains("not waited for"));
   CHECK_THAT(exit, contains(at("with a copy")));
   CHECK(launch(overwrite_the_source, {.grid = 1, .block = 32}, in.get(), out.get()) == cudaSuccess);
   for (const float v : out.values()) CHECK(v == -1.0f);
+}
+
+TEST_CASE("planted: refill too early", "[.planted]") {
+  DeviceBuffer<float> in(std::vector<float>(256 * 6, 1.0f)), out(64);
+  CHECK(launch(refill_too_early, {.grid = 1, .block = 64}, in.get(), out.get(), 6) == cudaSuccess);
+  for (const float v : out.values()) CHECK(v == 5.0f);
+}
+
+TEST_CASE("planted: refill stage too early", "[.planted]") {
+  DeviceBuffer<float> in(std::vector<float>(128, 1.0f)), out(64);
+  CHECK(launch(refill_stage_too_early, {.grid = 1, .block = 64}, in.get(), out.get()) ==
+        cudaSuccess);
+  for (const float v : out.values()) CHECK(v == 2.0f);
+}
+
+TEST_CASE("a buffer that is filled again while others read it", "[emu][planted]") {
+  const std::string copies = output_of_failing_child("planted: refill too early");
+  const std::string stage = output_of_failing_child("planted: refill stage too early");
+  if (sanitizer() == Sanitizer::kThread) {
+    CHECK_THAT(copies, contains(at("too early: copy")));
+    CHECK_THAT(copies, contains(at("too early: read")));
+    CHECK_THAT(stage, contains(at("stage too early: copy")));
+    CHECK_THAT(stage, contains(at("stage too early: read")));
+  } else if (sanitizer() == Sanitizer::kAddress) {
+    CHECK_THAT(copies, contains(at("too early: read")));
+    CHECK_THAT(stage, contains(at("stage too early: read")));
+  } else {
+    CHECK_THAT(copies, contains("nanf == 5.0f"));
+    CHECK_THAT(stage, contains("nanf == 2.0f"));
+  }
 }
 
 TEST_CASE("bytes that an mbarrier does not expect", "[emu][planted]") {
@@ -228,6 +258,24 @@ TEST_CASE("bytes that an mbarrier does not expect", "[emu][planted]") {
   const std::string many = report_of(too_many_bytes, 32, in.get());
   CHECK_THAT(many, contains("16 bytes more than the mbarrier expects"));
   CHECK_THAT(many, contains(at("too many")));
+}
+
+TEST_CASE("arrivals and copies that nobody waits for", "[emu][planted]") {
+  CHECK_THAT(report_of(arrive_for_nobody, 64),
+             contains(at("for nobody: arrival") + ": 32 of 64 threads arrived at barrier 5"));
+  DeviceBuffer<float> in(std::vector<float>(16, 1.0f));
+  CHECK_THAT(report_of(copy_for_nobody, 32, in.get()),
+             contains(at("for nobody: copy") + ": a bulk copy that nobody waited for"));
+}
+
+TEST_CASE("a trap ends the launch", "[emu][planted]") {
+  std::vector<int> x(32, 0);
+  DeviceBuffer<int> in(x);
+  CHECK(launch(reach_a_trap, {.grid = 1, .block = 32}, in.get()) == cudaSuccess);
+  x[20] = 7;
+  REQUIRE(cudaMemcpy(in.get(), x.data(), 128, cudaMemcpyHostToDevice) == cudaSuccess);
+  CHECK_THAT(report_of(reach_a_trap, 32, in.get()),
+             contains(at("trap") + ": __trap, by thread (20,0,0) of block (0,0,0)"));
 }
 
 TEST_CASE("planted: misaligned load", "[.planted]") {

@@ -109,6 +109,8 @@ void yield(bool progressed, Location where) {
   thread.spins = false;
 }
 
+void trap(Location where) { fail(where, "__trap"); }
+
 // ThreadSanitizer knows no fences. So an atomic access after a fence publishes what its thread
 // wrote, and a fence after atomic accesses acquires what others published at those addresses.
 

@@ -28,12 +28,22 @@ std::uint64_t seed_from_environment() {
 }  // namespace
 
 Device& device() {
-  static auto* const instance = new Device{.seed = seed_from_environment(), .report = {}};
+  static auto* const instance = new Device{.seed = seed_from_environment()};
+  return *instance;
+}
+
+HostThread& host_thread() {
+  static thread_local HostThread instance;
+  return instance;
+}
+
+std::recursive_mutex& ApiLock::mutex() {
+  static auto* const instance = new std::recursive_mutex;
   return *instance;
 }
 
 cudaError_t remember(cudaError_t error) {
-  if (error != cudaSuccess) device().last_error = error;
+  if (error != cudaSuccess) host_thread().last_error = error;
   return error;
 }
 
@@ -44,7 +54,7 @@ void set_sm_count(int count) { device().sm_count = count; }
 void set_device_failure(cudaError_t error) { device().failure = error; }
 void fail_next_allocation(cudaError_t error) { device().next_allocation = error; }
 void fail_next_launch(cudaError_t error) { device().next_launch = error; }
-std::string last_report() { return device().report; }
+std::string last_report() { return host_thread().report; }
 
 Sanitizer sanitizer() {
   if (kThreadSanitizer) return Sanitizer::kThread;
@@ -52,11 +62,12 @@ Sanitizer sanitizer() {
 }
 
 int occupancy(int threads, std::size_t shared_bytes) {
-  constexpr int kMost = 2;
+  // ThreadSanitizer has room for some 8000 threads.
+  const int most = kThreadSanitizer && threads > 512 ? 1 : 2;
   constexpr std::size_t kReservedPerBlock = 1024;
   if (threads <= 0 || shared_bytes > kSharedPerBlockOptin) return 0;
   const auto by_memory = static_cast<int>(kSharedPerSm / (shared_bytes + kReservedPerBlock));
-  return std::min({kMost, kMaxThreadsPerSm / threads, by_memory});
+  return std::min({most, kMaxThreadsPerSm / threads, by_memory});
 }
 
 cudaError_t set_function_attribute(cudaFuncAttribute attribute, int value) {
@@ -68,70 +79,73 @@ cudaError_t set_function_attribute(cudaFuncAttribute attribute, int value) {
 }  // namespace lora_emu
 
 using lora_emu::device;
+using lora_emu::host_thread;
 using lora_emu::remember;
 
-cudaError_t cudaGetLastError() { return std::exchange(device().last_error, cudaSuccess); }
-cudaError_t cudaPeekAtLastError() { return device().last_error; }
+cudaError_t cudaGetLastError() { return std::exchange(host_thread().last_error, cudaSuccess); }
+cudaError_t cudaPeekAtLastError() { return host_thread().last_error; }
 
-#define LORA_EMU_ERRORS(error)                                                                     \
-  error(cudaSuccess, "no error") error(cudaErrorInvalidValue, "invalid argument") error(           \
-      cudaErrorMemoryAllocation, "out of memory") error(cudaErrorInitializationError,              \
-                                                        "initialization error")                    \
-      error(cudaErrorInvalidConfiguration, "invalid configuration argument") error(                \
-          cudaErrorInsufficientDriver,                                                             \
-          "CUDA driver version is insufficient for CUDA runtime version")                          \
-          error(cudaErrorNoDevice, "no CUDA-capable device is detected")                           \
-              error(cudaErrorInvalidDevice, "invalid device ordinal") error(                       \
-                  cudaErrorNoKernelImageForDevice,                                                 \
-                  "no kernel image is available for execution on the device")                      \
-                  error(cudaErrorInvalidResourceHandle, "invalid resource handle") error(          \
-                      cudaErrorNotReady,                                                           \
-                      "device not ready") error(cudaErrorIllegalAddress,                           \
-                                                "an illegal memory access was encountered")        \
-                      error(cudaErrorLaunchOutOfResources,                                         \
-                            "too many resources requested for launch")                             \
-                          error(cudaErrorLaunchFailure, "unspecified launch failure")              \
-                              error(cudaErrorNotSupported, "operation not supported") error(       \
-                                  cudaErrorStreamCaptureUnsupported,                               \
-                                  "operation not permitted when stream is capturing")              \
-                                  error(cudaErrorStreamCaptureInvalidated,                         \
-                                        "operation failed due to a previous error during capture") \
-                                      error(cudaErrorStreamCaptureUnmatched,                       \
-                                            "the capture was not begun on this stream")            \
-                                          error(cudaErrorStreamCaptureUnjoined,                    \
-                                                "capturing stream has unjoined work")              \
-                                              error(cudaErrorStreamCaptureIsolation,               \
-                                                    "dependency created on uncaptured work in "    \
-                                                    "another stream")                              \
-                                                  error(cudaErrorStreamCaptureImplicit,            \
-                                                        "operation would make the legacy stream "  \
-                                                        "depend on a capturing blocking stream")   \
-                                                      error(cudaErrorCapturedEvent,                \
-                                                            "operation not permitted on an event " \
-                                                            "last recorded in a capturing stream") \
-                                                          error(cudaErrorUnknown, "unknown error")
+namespace {
 
-const char* cudaGetErrorName(cudaError_t error) {
-  switch (error) {
-#define LORA_EMU_NAME(code, text) \
-  case code:                      \
-    return #code;
-    LORA_EMU_ERRORS(LORA_EMU_NAME)
-#undef LORA_EMU_NAME
+struct ErrorText {
+  cudaError_t code;
+  const char* name;
+  const char* text;
+};
+
+constexpr ErrorText kErrorTexts[] = {
+    {cudaSuccess, "cudaSuccess", "no error"},
+    {cudaErrorInvalidValue, "cudaErrorInvalidValue", "invalid argument"},
+    {cudaErrorMemoryAllocation, "cudaErrorMemoryAllocation", "out of memory"},
+    {cudaErrorInitializationError, "cudaErrorInitializationError", "initialization error"},
+    {cudaErrorInvalidConfiguration, "cudaErrorInvalidConfiguration",
+     "invalid configuration argument"},
+    {cudaErrorInsufficientDriver, "cudaErrorInsufficientDriver",
+     "CUDA driver version is insufficient for CUDA runtime version"},
+    {cudaErrorNoDevice, "cudaErrorNoDevice", "no CUDA-capable device is detected"},
+    {cudaErrorInvalidDevice, "cudaErrorInvalidDevice", "invalid device ordinal"},
+    {cudaErrorNoKernelImageForDevice, "cudaErrorNoKernelImageForDevice",
+     "no kernel image is available for execution on the device"},
+    {cudaErrorInvalidResourceHandle, "cudaErrorInvalidResourceHandle", "invalid resource handle"},
+    {cudaErrorNotReady, "cudaErrorNotReady", "device not ready"},
+    {cudaErrorIllegalAddress, "cudaErrorIllegalAddress",
+     "an illegal memory access was encountered"},
+    {cudaErrorLaunchOutOfResources, "cudaErrorLaunchOutOfResources",
+     "too many resources requested for launch"},
+    {cudaErrorLaunchFailure, "cudaErrorLaunchFailure", "unspecified launch failure"},
+    {cudaErrorNotSupported, "cudaErrorNotSupported", "operation not supported"},
+    {cudaErrorStreamCaptureUnsupported, "cudaErrorStreamCaptureUnsupported",
+     "operation not permitted when stream is capturing"},
+    {cudaErrorStreamCaptureInvalidated, "cudaErrorStreamCaptureInvalidated",
+     "operation failed due to a previous error during capture"},
+    {cudaErrorStreamCaptureUnmatched, "cudaErrorStreamCaptureUnmatched",
+     "the capture was not begun on this stream"},
+    {cudaErrorStreamCaptureUnjoined, "cudaErrorStreamCaptureUnjoined",
+     "capturing stream has unjoined work"},
+    {cudaErrorStreamCaptureIsolation, "cudaErrorStreamCaptureIsolation",
+     "dependency created on uncaptured work in another stream"},
+    {cudaErrorStreamCaptureImplicit, "cudaErrorStreamCaptureImplicit",
+     "operation would make the legacy stream depend on a capturing blocking stream"},
+    {cudaErrorCapturedEvent, "cudaErrorCapturedEvent",
+     "operation not permitted on an event last recorded in a capturing stream"},
+    {cudaErrorUnknown, "cudaErrorUnknown", "unknown error"},
+};
+
+ErrorText text_of(cudaError_t error) {
+  for (const ErrorText& candidate : kErrorTexts) {
+    if (candidate.code == error) return candidate;
   }
-  return "unrecognized error code";
+  return {error, "unrecognized error code", "unrecognized error code"};
 }
 
+}  // namespace
+
+const char* cudaGetErrorName(cudaError_t error) { return text_of(error).name; }
+
 const char* cudaGetErrorString(cudaError_t error) {
-  if (error == cudaErrorLaunchFailure && !device().report.empty()) return device().report.c_str();
-  switch (error) {
-#define LORA_EMU_TEXT(code, text) \
-  case code:                      \
-    return text;
-    LORA_EMU_ERRORS(LORA_EMU_TEXT)
-#undef LORA_EMU_TEXT
-  }
-  return "unrecognized error code";
+  if (error == cudaErrorLaunchFailure && !host_thread().report.empty())
+    return host_thread().report.c_str();
+  return text_of(error).text;
 }
 
 cudaError_t cudaGetDeviceCount(int* count) {
@@ -223,7 +237,7 @@ cudaError_t cudaRuntimeGetVersion(int* version) {
 }
 
 cudaError_t cudaDeviceReset() {
-  device().last_error = cudaSuccess;
+  host_thread().last_error = cudaSuccess;
   return device().failure;
 }
 

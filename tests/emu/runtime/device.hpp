@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <mutex>
 #include <string>
 
 #include <lora_emu/runtime_api.hpp>
@@ -16,11 +17,29 @@ struct Device {
   cudaError_t failure = cudaSuccess;
   cudaError_t next_allocation = cudaSuccess;
   cudaError_t next_launch = cudaSuccess;
+};
+
+Device& device();
+
+/// What the runtime remembers for each host thread. Work runs on the thread that asks for it, so
+/// the latest report is its own too.
+struct HostThread {
   cudaError_t last_error = cudaSuccess;
   std::string report;
 };
 
-Device& device();
+HostThread& host_thread();
+
+/// Host threads take turns, those that run kernels as well.
+class ApiLock {
+ public:
+  ApiLock() : lock_(mutex()) {}
+
+ private:
+  static std::recursive_mutex& mutex();
+
+  std::lock_guard<std::recursive_mutex> lock_;
+};
 
 /// Remembers an error for cudaGetLastError and returns it.
 cudaError_t remember(cudaError_t error);

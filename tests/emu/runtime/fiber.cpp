@@ -6,11 +6,14 @@
 #include <unistd.h>
 
 #include <cstdint>
+#include <cstdio>
+#include <cstdlib>
 #include <new>
 
 #include "sanitizers.hpp"
 
-#if defined(__x86_64__)
+#if defined(__x86_64__) && !defined(LORA_EMU_UCONTEXT)
+#define LORA_EMU_OWN_SWITCH 1
 
 // Saves what the calling convention says a function keeps, and swaps the stacks.
 extern "C" void lora_emu_switch_stack(void** save, void* load);
@@ -38,7 +41,10 @@ lora_emu_switch_stack:
 )");
 
 #else
+#define LORA_EMU_OWN_SWITCH 0
+
 #include <ucontext.h>
+
 #endif
 
 namespace lora_emu {
@@ -50,7 +56,7 @@ std::size_t stack_bytes() {
   return kThreadSanitizer || kAddressSanitizer ? 256 * 1024 : 64 * 1024;
 }
 
-#if !defined(__x86_64__)
+#if !LORA_EMU_OWN_SWITCH
 ucontext_t& context_of(Fiber& fiber) {
   if (!fiber.stack_pointer) fiber.stack_pointer = new ucontext_t;
   return *static_cast<ucontext_t*>(fiber.stack_pointer);
@@ -60,7 +66,7 @@ ucontext_t& context_of(Fiber& fiber) {
 }  // namespace
 
 void prepare_fiber(Fiber& fiber, void (*entry)()) {
-#if defined(__x86_64__)
+#if LORA_EMU_OWN_SWITCH
   constexpr int kSavedRegisters = 6;
   void** top = reinterpret_cast<void**>(fiber.stack + fiber.stack_bytes);
   *--top = nullptr;
@@ -84,7 +90,7 @@ void switch_fiber(Fiber& from, Fiber& to, bool leaving_for_good) {
     __sanitizer_start_switch_fiber(leaving_for_good ? nullptr : &from.fake_stack, to.stack,
                                    to.stack_bytes);
   }
-#if defined(__x86_64__)
+#if LORA_EMU_OWN_SWITCH
   lora_emu_switch_stack(&from.stack_pointer, to.stack_pointer);
 #else
   swapcontext(&context_of(from), &context_of(to));
@@ -96,22 +102,51 @@ void enter_fiber() {
   if (kAddressSanitizer) __sanitizer_finish_switch_fiber(nullptr, nullptr, nullptr);
 }
 
-void describe_main_fiber(Fiber& fiber) {
-  if (kThreadSanitizer) fiber.thread_sanitizer = __tsan_get_current_fiber();
-  if (!kAddressSanitizer) return;
+namespace {
+
+struct StackExtent {
+  char* bottom = nullptr;
+  std::size_t bytes = 0;
+};
+
+StackExtent stack_of_this_thread() {
+  StackExtent extent;
   pthread_attr_t attributes;
   pthread_getattr_np(pthread_self(), &attributes);
   void* bottom = nullptr;
-  pthread_attr_getstack(&attributes, &bottom, &fiber.stack_bytes);
-  fiber.stack = static_cast<char*>(bottom);
+  pthread_attr_getstack(&attributes, &bottom, &extent.bytes);
   pthread_attr_destroy(&attributes);
+  extent.bottom = static_cast<char*>(bottom);
+  return extent;
+}
+
+}  // namespace
+
+void describe_main_fiber(Fiber& fiber) {
+  if (kThreadSanitizer) fiber.thread_sanitizer = __tsan_get_current_fiber();
+  if (!kAddressSanitizer) return;
+  // Asking costs as much as reading a file.
+  static thread_local const StackExtent extent = stack_of_this_thread();
+  fiber.stack = extent.bottom;
+  fiber.stack_bytes = extent.bytes;
 }
 
 Fiber& FiberPool::take() {
-  if (!free_.empty()) {
-    Fiber& fiber = *free_.back();
-    free_.pop_back();
-    return fiber;
+  if (free_.empty()) return make();
+  Fiber& fiber = *free_.back();
+  free_.pop_back();
+  return fiber;
+}
+
+void FiberPool::prepare(std::size_t count) {
+  while (free_.size() < count) free_.push_back(&make());
+}
+
+Fiber& FiberPool::make() {
+  constexpr std::size_t kMostOfThreadSanitizer = 8000;
+  if (kThreadSanitizer && created_ == kMostOfThreadSanitizer) {
+    std::fputs("ThreadSanitizer has no room for more than 8000 CUDA threads alive\n", stderr);
+    std::abort();
   }
   const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
   const std::size_t bytes = stack_bytes();
@@ -130,9 +165,13 @@ Fiber& FiberPool::take() {
   return *fiber;
 }
 
-void FiberPool::give_back_abandoned(Fiber& fiber) {
+void FiberPool::give_back_abandoned(Fiber& fiber, void* sync) {
   unpoison(fiber.stack, fiber.stack_bytes);
   if (kThreadSanitizer) {
+    void* const here = __tsan_get_current_fiber();
+    __tsan_switch_to_fiber(fiber.thread_sanitizer, 1);
+    release(sync);
+    __tsan_switch_to_fiber(here, 1);
     __tsan_destroy_fiber(fiber.thread_sanitizer);
     fiber.thread_sanitizer = __tsan_create_fiber(0);
   }

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include <lora_emu/launch.hpp>
 
-#include <mutex>
 #include <utility>
 
 #include "device.hpp"
@@ -28,22 +27,20 @@ cudaError_t check(const Launch& launch) {
 }
 
 cudaError_t run_now(const Launch& launch) {
-  // The fibers of one launch share the scheduler.
-  static std::mutex mutex;
-  const std::lock_guard lock(mutex);
   Device& machine = device();
   const auto threads = static_cast<int>(launch.block.x * launch.block.y * launch.block.z);
   const int capacity = machine.sm_count * occupancy(threads, launch.shared_bytes);
   std::string report = scheduler().run(launch, machine.seed, machine.resident_blocks, capacity);
   if (report.empty()) report = damaged_guards();
   if (report.empty()) return cudaSuccess;
-  machine.report = std::move(report);
+  host_thread().report = std::move(report);
   return cudaErrorLaunchFailure;
 }
 
 }  // namespace
 
 cudaError_t launch(Launch launch, cudaStream_t stream) {
+  const ApiLock lock;
   if (device().failure != cudaSuccess) return remember(device().failure);
   const cudaError_t planned = std::exchange(device().next_launch, cudaSuccess);
   if (planned != cudaSuccess) return remember(planned);

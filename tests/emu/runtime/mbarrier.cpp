@@ -62,7 +62,6 @@ void mbarrier_init(std::uint64_t* barrier, int arrivals, Location where) {
   MemoryBarrier& state = block.memory_barriers[barrier];
   state = {};
   state.expected = state.pending = static_cast<unsigned>(arrivals);
-  state.where = where;
 }
 
 void mbarrier_arrive(std::uint64_t* barrier, int bytes, Location where) {

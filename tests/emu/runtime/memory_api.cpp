@@ -17,6 +17,7 @@ namespace {
 cudaError_t allocate_for(void** memory, std::size_t bytes, MemoryKind kind) {
   *memory = nullptr;
   if (device().failure != cudaSuccess) return remember(device().failure);
+  const ApiLock lock;
   const cudaError_t planned = std::exchange(device().next_allocation, cudaSuccess);
   if (planned != cudaSuccess) return remember(planned);
   if (bytes == 0) return cudaSuccess;
@@ -34,7 +35,7 @@ cudaError_t free_checked(void* memory, MemoryKind kind) {
   std::string damage = damaged_guards();
   if (!free_memory(memory, kind)) return remember(cudaErrorInvalidValue);
   if (damage.empty()) return cudaSuccess;
-  device().report = std::move(damage);
+  host_thread().report = std::move(damage);
   return remember(cudaErrorLaunchFailure);
 }
 

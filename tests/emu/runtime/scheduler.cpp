@@ -23,6 +23,25 @@ void fiber_entry() {
 constexpr std::uint64_t kIdleRoundsBeforeNextBlock = 16;
 constexpr std::uint64_t kIdleRoundsBeforeDeadlock = 4096;
 
+constexpr const char* kDeadlock = "deadlock, no thread can go on";
+
+/// What a block whose threads have all left should have seen to; empty if nothing is left.
+std::string loose_ends(const Block& block) {
+  std::string text = block.shared.damage();
+  for (int id = 0; id < kNamedBarriers && text.empty(); ++id) {
+    const Barrier& barrier = block.barriers[id];
+    if (barrier.arrived == 0) continue;
+    text = position(barrier.where) + ": " + std::to_string(barrier.arrived) + " of " +
+           std::to_string(barrier.expected) + " threads arrived at barrier " + std::to_string(id) +
+           ", and nobody waited";
+  }
+  for (const auto& [address, barrier] : block.memory_barriers) {
+    if (!text.empty() || barrier.copies.empty()) continue;
+    text = position(barrier.copies.back().where) + ": a bulk copy that nobody waited for";
+  }
+  return text;
+}
+
 }  // namespace
 
 Scheduler& scheduler() {
@@ -68,17 +87,19 @@ void Scheduler::yield_now(bool progressed) {
     wanted_blocks_ = blocks_.size() + 1;
     return_to_main_ = true;
   } else if (rounds > kIdleRoundsBeforeDeadlock) {
-    fail(deadlock_report());
+    fail(kDeadlock, true);
   }
   suspend();
 }
 
-void Scheduler::fail(std::string text) {
-  const Unobserved unobserved;
-  error_ = std::move(text);
+void Scheduler::fail(const char* text, bool tell_of_threads) {
+  {
+    const Unobserved unobserved;
+    error_ = text;
+    tell_of_threads_ = tell_of_threads;
+  }
   return_to_main_ = true;
-  Fiber& fiber = *self().fiber;
-  switch_fiber(fiber, main_);
+  switch_fiber(*self().fiber, main_);
   std::abort();
 }
 
@@ -125,6 +146,7 @@ void Scheduler::start_block(std::uint64_t linear_index) {
   const uint3 index{static_cast<unsigned>(linear_index % grid.x),
                     static_cast<unsigned>(linear_index / grid.x % grid.y),
                     static_cast<unsigned>(linear_index / grid.x / grid.y)};
+  if (kThreadSanitizer) pool_.prepare(count);
   block.alive = count;
   block.exited = 0;
   block.memory_barriers.clear();
@@ -167,8 +189,7 @@ void Scheduler::finish_thread(Thread& thread) {
   Block& block = *thread.block;
   if (thread.uncommitted != 0 || !thread.copies.empty()) {
     lora_emu::fail(thread.copies.back().where,
-                   "thread %s left the kernel without waiting for its cp.async",
-                   index_text(thread.thread_index).c_str());
+                   "a cp.async that was not waited for when the kernel was left");
   }
   Warp& warp = block.warps[thread.linear / 32];
   const unsigned lane_bit = 1u << (thread.linear % 32);
@@ -183,8 +204,7 @@ void Scheduler::finish_thread(Thread& thread) {
   ++block.exited;
   const Barrier& barrier = block.barriers[0];
   if (barrier.expected == block.threads.size() && !barrier.waiting.empty()) {
-    fail("some threads of block " + index_text(thread.block_index) +
-         " left the kernel while others wait at a barrier for all:\n" + describe_threads(blocks_));
+    fail("some threads left the kernel while others wait at a barrier for all", true);
   }
   note_progress();
   if (--block.alive == 0) return_to_main_ = true;
@@ -199,10 +219,8 @@ bool Scheduler::retire_blocks() {
     }
     for (Fiber* fiber : block.used_fibers) pool_.give_back(*fiber);
     block.used_fibers.clear();
-    error_ = block.shared.damage();
-    if (!error_.empty()) {
-      error_ += ", in block " + index_text(block.threads[0].block_index);
-    }
+    error_ = loose_ends(block);
+    if (!error_.empty()) error_ += ", in block " + index_text(block.threads[0].block_index);
     free_blocks_.push_back(std::move(blocks_[i]));
     blocks_.erase(blocks_.begin() + static_cast<std::ptrdiff_t>(i));
     if (!error_.empty()) return false;
@@ -213,7 +231,8 @@ bool Scheduler::retire_blocks() {
 void Scheduler::abandon_blocks() {
   for (auto& block : blocks_) {
     for (Thread& thread : block->threads) {
-      if (thread.fiber) pool_.give_back_abandoned(*std::exchange(thread.fiber, nullptr));
+      if (!thread.fiber) continue;
+      pool_.give_back_abandoned(*std::exchange(thread.fiber, nullptr), &end_sync_);
     }
     for (Fiber* fiber : block->used_fibers) pool_.give_back(*fiber);
     block->used_fibers.clear();
@@ -223,17 +242,13 @@ void Scheduler::abandon_blocks() {
   ready_.clear();
 }
 
-std::string Scheduler::deadlock_report() const {
-  return "deadlock, no thread can go on (seed " + std::to_string(seed_) + "):\n" +
-         describe_threads(blocks_);
-}
-
 std::string Scheduler::run(const Launch& launch, std::uint64_t seed, int resident_blocks,
                            int capacity) {
   launch_ = &launch;
   seed_ = seed;
   random_ = Random(seed);
   error_.clear();
+  tell_of_threads_ = false;
   idle_yields_ = 0;
   wanted_blocks_ = static_cast<std::size_t>(std::max(1, resident_blocks));
   capacity_ = static_cast<std::size_t>(std::max(resident_blocks, capacity));
@@ -249,13 +264,16 @@ std::string Scheduler::run(const Launch& launch, std::uint64_t seed, int residen
     if (blocks_.empty()) break;
     more_blocks_ = begun < total;
     if (ready_.empty()) {
-      error_ = deadlock_report();
+      error_ = kDeadlock;
+      tell_of_threads_ = true;
       break;
     }
     return_to_main_ = false;
     go_on(main_, false);
     if (!error_.empty() || !retire_blocks()) break;
   }
+  if (!error_.empty()) error_ += " (seed " + std::to_string(seed_) + ")";
+  if (tell_of_threads_) error_ += ":\n" + describe_threads(blocks_);
   abandon_blocks();
   current_thread = nullptr;
   acquire(&end_sync_);

@@ -115,7 +115,6 @@ struct MemoryBarrier {
   unsigned pending = 0;
   unsigned phase = 0;
   long long transaction_bytes = 0;
-  Location where;
   std::vector<AsyncCopy> copies;
   std::vector<Thread*> waiting;
   char sync[2] = {};
@@ -151,7 +150,9 @@ class Scheduler {
   void note_progress() { idle_yields_ = 0; }
   void yield_now(bool progressed);
 
-  [[noreturn]] void fail(std::string text);
+  /// Ends the launch, from a thread. The text is copied: nobody comes back to the thread's stack
+  /// to free one. `tell_of_threads` adds what each thread was doing.
+  [[noreturn]] void fail(const char* text, bool tell_of_threads = false);
   [[noreturn]] void run_threads_of_fiber();
 
  private:
@@ -161,7 +162,6 @@ class Scheduler {
   void finish_thread(Thread& thread);
   bool retire_blocks();
   void abandon_blocks();
-  std::string deadlock_report() const;
 
   const Launch* launch_ = nullptr;
   std::uint64_t seed_ = 0;
@@ -177,6 +177,7 @@ class Scheduler {
   bool return_to_main_ = false;
   std::uint64_t idle_yields_ = 0;
   std::string error_;
+  bool tell_of_threads_ = false;
   char end_sync_ = 0;
 };
 

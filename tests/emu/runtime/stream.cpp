@@ -33,6 +33,7 @@ bool is_stream(cudaStream_t stream) { return !stream || is_alive(stream); }
 
 template <class T>
 cudaError_t create(T** handle) {
+  const ApiLock lock;
   if (device().failure != cudaSuccess) return remember(device().failure);
   *handle = new T;
   alive<T>().insert(*handle);
@@ -41,6 +42,7 @@ cudaError_t create(T** handle) {
 
 template <class T>
 cudaError_t destroy(T* handle) {
+  const ApiLock lock;
   if (alive<T>().erase(handle) == 0) return remember(cudaErrorInvalidResourceHandle);
   delete handle;
   return cudaSuccess;
@@ -56,9 +58,13 @@ cudaError_t run_all(const std::vector<Work>& nodes) {
 
 }  // namespace
 
-bool is_capturing(cudaStream_t stream) { return stream && stream->capture; }
+bool is_capturing(cudaStream_t stream) {
+  const ApiLock lock;
+  return stream && stream->capture;
+}
 
 bool forbidden_by_capture() {
+  const ApiLock lock;
   bool forbidden = false;
   for (const auto& capture : captures()) {
     if (capture->mode == cudaStreamCaptureModeRelaxed) continue;
@@ -69,6 +75,7 @@ bool forbidden_by_capture() {
 }
 
 cudaError_t submit(cudaStream_t stream, Work work) {
+  const ApiLock lock;
   if (device().failure != cudaSuccess) return remember(device().failure);
   if (!is_stream(stream)) return remember(cudaErrorInvalidResourceHandle);
   if (!stream) {
@@ -103,6 +110,7 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags) {
 }
 
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {
+  const ApiLock lock;
   if (stream && is_alive(stream) && stream->capture) {
     return remember(cudaErrorStreamCaptureUnsupported);
   }
@@ -110,6 +118,7 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
 }
 
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+  const ApiLock lock;
   if (!is_stream(stream)) return remember(cudaErrorInvalidResourceHandle);
   if (is_capturing(stream)) {
     stream->capture->spoilt = true;
@@ -126,6 +135,7 @@ cudaError_t cudaDeviceSynchronize() {
 }
 
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
+  const ApiLock lock;
   if (!is_stream(stream) || !is_alive(event)) return remember(cudaErrorInvalidResourceHandle);
   if (!event->recorded) return cudaSuccess;
   if (!event->capture) {
@@ -148,6 +158,7 @@ cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) { return crea
 cudaError_t cudaEventDestroy(cudaEvent_t event) { return destroy(event); }
 
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+  const ApiLock lock;
   if (!is_stream(stream) || !is_alive(event)) return remember(cudaErrorInvalidResourceHandle);
   event->recorded = true;
   event->capture = stream ? stream->capture : nullptr;
@@ -157,6 +168,7 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
 }
 
 cudaError_t cudaEventQuery(cudaEvent_t event) {
+  const ApiLock lock;
   if (!is_alive(event)) return remember(cudaErrorInvalidResourceHandle);
   return remember(event->capture ? cudaErrorCapturedEvent : cudaSuccess);
 }
@@ -164,6 +176,7 @@ cudaError_t cudaEventQuery(cudaEvent_t event) {
 cudaError_t cudaEventSynchronize(cudaEvent_t event) { return cudaEventQuery(event); }
 
 cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t start, cudaEvent_t end) {
+  const ApiLock lock;
   if (!is_alive(start) || !is_alive(end) || !start->recorded || !end->recorded) {
     return remember(cudaErrorInvalidResourceHandle);
   }
@@ -172,6 +185,7 @@ cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t start, cudaEve
 }
 
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mode) {
+  const ApiLock lock;
   if (!stream || is_capturing(stream)) return remember(cudaErrorStreamCaptureUnsupported);
   if (!is_alive(stream)) return remember(cudaErrorInvalidResourceHandle);
   captures().push_back(std::make_unique<Capture>(Capture{stream, mode, false, {}, {stream}}));
@@ -181,6 +195,7 @@ cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mo
 }
 
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
+  const ApiLock lock;
   *graph = nullptr;
   if (!is_capturing(stream) || stream->capture->origin != stream) {
     return remember(cudaErrorStreamCaptureUnmatched);
@@ -208,6 +223,7 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
 }
 
 cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus* status) {
+  const ApiLock lock;
   if (!is_stream(stream)) return remember(cudaErrorInvalidResourceHandle);
   *status = cudaStreamCaptureStatusNone;
   if (is_capturing(stream)) {
@@ -219,6 +235,7 @@ cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus* 
 
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t* executable, cudaGraph_t graph,
                                  unsigned long long) {
+  const ApiLock lock;
   if (!is_alive(graph)) return remember(cudaErrorInvalidValue);
   const cudaError_t error = create(executable);
   if (error == cudaSuccess) (*executable)->nodes = graph->nodes;
@@ -226,6 +243,7 @@ cudaError_t cudaGraphInstantiate(cudaGraphExec_t* executable, cudaGraph_t graph,
 }
 
 cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream) {
+  const ApiLock lock;
   if (!is_alive(executable)) return remember(cudaErrorInvalidResourceHandle);
   return submit(stream, [nodes = executable->nodes] { return run_all(nodes); });
 }

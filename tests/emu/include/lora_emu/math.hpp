@@ -115,5 +115,3 @@ template <class T>
 __forceinline__ void __stcg(T* address, T value) {
   *address = value;
 }
-
-[[noreturn]] inline void __trap() { __builtin_trap(); }

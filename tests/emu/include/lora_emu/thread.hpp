@@ -47,6 +47,9 @@ void yield(bool progressed, Location where);
 
 void thread_fence();
 
+/// Ends the launch with a report.
+[[noreturn]] void trap(Location where);
+
 }  // namespace lora_emu
 
 #define threadIdx (::lora_emu::current_thread->thread_index)
@@ -76,4 +79,7 @@ __forceinline__ void __threadfence_system() { lora_emu::thread_fence(); }
 __forceinline__ void __nanosleep(unsigned,
                                  lora_emu::Location where = lora_emu::Location::current()) {
   lora_emu::yield(false, where);
+}
+[[noreturn]] __forceinline__ void __trap(lora_emu::Location where = lora_emu::Location::current()) {
+  lora_emu::trap(where);
 }
