@@ -45,7 +45,7 @@ const Backend* cuda_backend_table(HeaderVersion) noexcept {
       .lora_linear = nullptr,
       .lora_linear_backward_input = nullptr,
       .lora_merge = cuda::lora_merge,
-      .softmax_cross_entropy = nullptr,
+      .softmax_cross_entropy = cuda::softmax_cross_entropy,
       .adam = cuda::adam,
       .adam_factored = nullptr,
       .sgd = cuda::sgd,

@@ -93,8 +93,9 @@ struct SoftmaxConfig {
 /// One block takes what it reads in a few microseconds, the time that a launch costs.
 inline SoftmaxConfig softmax_config(const RowsProblem& p) {
   constexpr std::int64_t kOneBlockElements = 32768;
-  if (p.cols <= kWarpRowColumns && p.rows <= kOneBlockRows &&
-      p.rows * p.cols <= kOneBlockElements) {
+  const bool is_small =
+      p.cols <= kWarpRowColumns && p.rows <= kOneBlockRows && p.rows * p.cols <= kOneBlockElements;
+  if (p.rows == 0 || is_small) {
     const int warps = static_cast<int>(std::clamp<std::int64_t>(p.rows, 1, 32));
     return {{false, 32 * warps, 1}, true};
   }
