@@ -129,7 +129,7 @@ __global__ void count_with_atomics(int* counters) {
   atomicMin(&counters[2], static_cast<int>(threadIdx.x) - 5);
   atomicSub(&counters[3], 2);
   atomicOr(&counters[4], 1 << (threadIdx.x % 8));
-  int seen = counters[5];
+  int seen = atomicAdd(&counters[5], 0);
   for (int old = atomicCAS(&counters[5], seen, seen + 3); old != seen;
        old = atomicCAS(&counters[5], seen, seen + 3)) {
     seen = old;

@@ -4,38 +4,13 @@
 #include <numeric>
 #include <vector>
 
-#include <lora_emu/control.hpp>
-
 #include "basic_kernels.hpp"
 #include "device_buffer.hpp"
 #include "support/catch.hpp"
+#include "test_values.hpp"
 
 using namespace lora_emu_test;
 using lora::cuda::launch;
-
-namespace {
-
-/// Runs a test body under several orders of threads.
-template <class Body>
-void for_each_seed(const Body& body) {
-  const std::uint64_t kept = lora_emu::seed();
-  for (std::uint64_t seed = kept; seed < kept + 3; ++seed) {
-    INFO("seed " << seed);
-    lora_emu::set_seed(seed);
-    body();
-  }
-  lora_emu::set_seed(kept);
-}
-
-std::vector<float> small_integers(std::size_t count, unsigned salt) {
-  std::vector<float> values(count);
-  for (std::size_t i = 0; i < count; ++i) {
-    values[i] = static_cast<float>((i * 2654435761u + salt) / 7 % 7) - 3.0f;
-  }
-  return values;
-}
-
-}  // namespace
 
 TEST_CASE("threads that never wait", "[emu]") {
   const std::vector<float> x = small_integers(1000000, 1);

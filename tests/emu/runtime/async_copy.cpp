@@ -32,7 +32,7 @@ void begin_copy(const AsyncCopy& copy, void* call_pc) {
   if (poisoned(copy.from, copy.source_bytes)) fail(copy.where, "the source is out of bounds");
   note_read(copy.from, copy.source_bytes, call_pc);
   note_write(copy.to, copy.bytes, call_pc);
-  fill_silently(copy.to, copy.bytes);
+  fill_unobserved(copy.to, copy.bytes);
   // AddressSanitizer has one mark for 8 bytes.
   if (copy.bytes >= 8) poison(copy.to, copy.bytes);
 }
@@ -41,8 +41,9 @@ void land(const AsyncCopy& copy, void* call_pc) {
   unpoison(copy.to, copy.bytes);
   note_read(copy.from, copy.source_bytes, call_pc);
   note_write(copy.to, copy.bytes, call_pc);
-  copy_silently(copy.to, copy.from, copy.source_bytes);
-  zero_silently(copy.to + copy.source_bytes, copy.bytes - copy.source_bytes);
+  const Unobserved unobserved;
+  std::memcpy(copy.to, copy.from, copy.source_bytes);
+  std::memset(copy.to + copy.source_bytes, 0, copy.bytes - copy.source_bytes);
 }
 
 void cp_async(void* shared, const void* global, unsigned bytes, unsigned source_bytes,
@@ -51,11 +52,13 @@ void cp_async(void* shared, const void* global, unsigned bytes, unsigned source_
   const AsyncCopy copy{static_cast<char*>(shared), static_cast<const char*>(global), bytes,
                        source_bytes, where};
   begin_copy(copy, __builtin_return_address(0));
+  const Unobserved unobserved;
   thread.copies.push_back(copy);
   ++thread.uncommitted;
 }
 
 void cp_async_commit() {
+  const Unobserved unobserved;
   Thread& thread = self();
   thread.copy_groups.push_back({thread.uncommitted});
   thread.uncommitted = 0;
@@ -71,6 +74,7 @@ void cp_async_wait(std::size_t pending, Location) {
       land(thread.copies[landed++], __builtin_return_address(0));
     }
   }
+  const Unobserved unobserved;
   groups.erase(groups.begin(), groups.begin() + static_cast<std::ptrdiff_t>(over));
   thread.copies.erase(thread.copies.begin(),
                       thread.copies.begin() + static_cast<std::ptrdiff_t>(landed));

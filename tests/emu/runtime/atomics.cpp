@@ -26,6 +26,7 @@ void before_look(const void* flag, Location where) {
 }
 
 void after_look(const void* flag, std::uint32_t value) {
+  const Unobserved unobserved;
   if (Look* const look = find_look(flag)) {
     *look = {flag, value, look->value != value};
   } else {
@@ -43,6 +44,7 @@ void after_atomic(const void* address, bool changed, Location where) {
     auto& addresses = thread.atomic_addresses;
     const bool known = std::any_of(addresses.begin(), addresses.end(),
                                    [&](const AtomicAddress& a) { return a.value == address; });
+    const Unobserved unobserved;
     if (!known) addresses.push_back({address});
   }
   constexpr unsigned kAtomicsInARow = 8;

@@ -7,6 +7,7 @@ namespace lora_emu {
 namespace {
 
 void complete(Barrier& barrier) {
+  const Unobserved unobserved;
   scheduler().note_progress();
   barrier.votes_of_generation[barrier.generation & 1] = barrier.votes;
   ++barrier.generation;
@@ -22,7 +23,10 @@ unsigned wait_at(Barrier& barrier, bool vote, State state) {
   release(&barrier.sync[parity]);
   ++barrier.arrived;
   barrier.votes += vote;
-  barrier.waiting.push_back(&thread);
+  {
+    const Unobserved unobserved;
+    barrier.waiting.push_back(&thread);
+  }
   thread.state = state;
   if (barrier.arrived == barrier.expected) complete(barrier);
   scheduler().suspend();

@@ -108,11 +108,17 @@ void describe_main_fiber(Fiber& fiber) {
 }
 
 Fiber& FiberPool::take() {
-  if (!free_.empty()) {
-    Fiber& fiber = *free_.back();
-    free_.pop_back();
-    return fiber;
-  }
+  if (free_.empty()) return make();
+  Fiber& fiber = *free_.back();
+  free_.pop_back();
+  return fiber;
+}
+
+void FiberPool::prepare(std::size_t count) {
+  while (free_.size() < count) free_.push_back(&make());
+}
+
+Fiber& FiberPool::make() {
   const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
   const std::size_t bytes = stack_bytes();
   void* const memory = mmap(nullptr, page + bytes, PROT_READ | PROT_WRITE,
@@ -130,9 +136,13 @@ Fiber& FiberPool::take() {
   return *fiber;
 }
 
-void FiberPool::give_back_abandoned(Fiber& fiber) {
+void FiberPool::give_back_abandoned(Fiber& fiber, void* sync) {
   unpoison(fiber.stack, fiber.stack_bytes);
   if (kThreadSanitizer) {
+    void* const here = __tsan_get_current_fiber();
+    __tsan_switch_to_fiber(fiber.thread_sanitizer, 1);
+    release(sync);
+    __tsan_switch_to_fiber(here, 1);
     __tsan_destroy_fiber(fiber.thread_sanitizer);
     fiber.thread_sanitizer = __tsan_create_fiber(0);
   }

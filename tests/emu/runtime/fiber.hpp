@@ -36,11 +36,16 @@ class FiberPool {
   FiberPool& operator=(const FiberPool&) = delete;
 
   Fiber& take();
+  /// Has this many ready to take. A fiber inherits what its maker has seen, so that under
+  /// ThreadSanitizer the main fiber has to make those of the threads of a block.
+  void prepare(std::size_t count);
   void give_back(Fiber& fiber) { free_.push_back(&fiber); }
-  /// A fiber that was left in the middle of its work.
-  void give_back_abandoned(Fiber& fiber);
+  /// A fiber that was left in the middle of its work; its last act is to release `sync`.
+  void give_back_abandoned(Fiber& fiber, void* sync);
 
  private:
+  Fiber& make();
+
   std::vector<Fiber*> free_;
   std::size_t created_ = 0;
 };

@@ -43,6 +43,7 @@ void complete_if_over(MemoryBarrier& barrier, Location where, void* call_pc) {
   ++barrier.phase;
   barrier.pending = barrier.expected;
   scheduler().note_progress();
+  const Unobserved unobserved;
   for (Thread* thread : barrier.waiting) scheduler().make_ready(*thread);
   barrier.waiting.clear();
 }
@@ -57,6 +58,7 @@ void mbarrier_init(std::uint64_t* barrier, int arrivals, Location where) {
   }
   if (arrivals <= 0) fail(where, "an mbarrier for %d arrivals", arrivals);
   note_write(barrier, sizeof *barrier, __builtin_return_address(0));
+  const Unobserved unobserved;
   MemoryBarrier& state = block.memory_barriers[barrier];
   state = {};
   state.expected = state.pending = static_cast<unsigned>(arrivals);
@@ -98,7 +100,10 @@ void mbarrier_wait(std::uint64_t* barrier, unsigned parity, Location where) {
     thread.pending_arrivals = state.pending;
     thread.pending_bytes = state.transaction_bytes;
     thread.where = where;
-    state.waiting.push_back(&thread);
+    {
+      const Unobserved unobserved;
+      state.waiting.push_back(&thread);
+    }
     scheduler().suspend();
   }
   acquire(&state.sync[parity]);
@@ -116,7 +121,10 @@ void bulk_copy(void* shared, const void* global, int bytes, std::uint64_t* barri
                        where};
   begin_copy(copy, call_pc);
   release(&state.sync[state.phase & 1]);
-  state.copies.push_back(copy);
+  {
+    const Unobserved unobserved;
+    state.copies.push_back(copy);
+  }
   if (!state.waiting.empty()) complete_if_over(state, where, call_pc);
 }
 

@@ -2,8 +2,10 @@
 #include <cstdarg>
 #include <cstdio>
 #include <map>
+#include <string_view>
 #include <utility>
 
+#include "sanitizers.hpp"
 #include "scheduler.hpp"
 
 namespace lora_emu {
@@ -65,23 +67,25 @@ std::string describe_threads(const std::vector<std::unique_ptr<Block>>& blocks) 
 
 void fail(Location where, const char* format, ...) {
   // A fixed buffer, because nobody comes back to this stack to free another.
-  char text[512];
-  va_list arguments;
-  va_start(arguments, format);
-  std::vsnprintf(text, sizeof text, format, arguments);
-  va_end(arguments);
-  char full[768];
-  const char* const path = where.file_name();
-  const char* file = path;
-  for (const char* c = path; *c; ++c) {
-    if (*c == '/') file = c + 1;
+  char text[768];
+  {
+    const Unobserved unobserved;
+    int length = 0;
+    if (where.line() != 0) {
+      const std::string_view path = where.file_name();
+      const char* const file = path.data() + path.find_last_of('/') + 1;
+      length = std::snprintf(text, 256, "%s:%u: ", file, static_cast<unsigned>(where.line()));
+    }
+    va_list arguments;
+    va_start(arguments, format);
+    length += std::vsnprintf(text + length, 384, format, arguments);
+    va_end(arguments);
+    const uint3 thread = current_thread->thread_index;
+    const uint3 block = current_thread->block_index;
+    std::snprintf(text + length, 96, ", by thread (%u,%u,%u) of block (%u,%u,%u)", thread.x,
+                  thread.y, thread.z, block.x, block.y, block.z);
   }
-  const uint3 thread = current_thread->thread_index;
-  const uint3 block = current_thread->block_index;
-  std::snprintf(full, sizeof full, "%s%s%s: %s, by thread (%u,%u,%u) of block (%u,%u,%u)", file,
-                *file ? ":" : "", *file ? std::to_string(where.line()).c_str() : "", text, thread.x,
-                thread.y, thread.z, block.x, block.y, block.z);
-  scheduler().fail(full);
+  scheduler().fail(text);
 }
 
 }  // namespace lora_emu

@@ -23,6 +23,8 @@ void fiber_entry() {
 constexpr std::uint64_t kIdleRoundsBeforeNextBlock = 16;
 constexpr std::uint64_t kIdleRoundsBeforeDeadlock = 4096;
 
+constexpr const char* kDeadlock = "deadlock, no thread can go on";
+
 }  // namespace
 
 Scheduler& scheduler() {
@@ -46,6 +48,7 @@ void Scheduler::go_on(Fiber& from, bool leaving_for_good) {
   }
   Thread& next = pick();
   if (!next.fiber) {
+    const Unobserved unobserved;
     next.fiber = &pool_.take();
     prepare_fiber(*next.fiber, fiber_entry);
   }
@@ -58,22 +61,28 @@ void Scheduler::suspend() { go_on(*self().fiber, false); }
 void Scheduler::yield_now(bool progressed) {
   Thread& thread = self();
   idle_yields_ = progressed ? 0 : idle_yields_ + 1;
-  make_ready(thread);
+  {
+    const Unobserved unobserved;
+    make_ready(thread);
+  }
   const std::uint64_t rounds = idle_yields_ / ready_.size();
   if (rounds > kIdleRoundsBeforeNextBlock && more_blocks_ && blocks_.size() < capacity_) {
     wanted_blocks_ = blocks_.size() + 1;
     return_to_main_ = true;
   } else if (rounds > kIdleRoundsBeforeDeadlock) {
-    fail(deadlock_report());
+    fail(kDeadlock, true);
   }
   suspend();
 }
 
-void Scheduler::fail(std::string text) {
-  error_ = std::move(text);
+void Scheduler::fail(const char* text, bool tell_of_threads) {
+  {
+    const Unobserved unobserved;
+    error_ = text;
+    tell_of_threads_ = tell_of_threads;
+  }
   return_to_main_ = true;
-  Fiber& fiber = *self().fiber;
-  switch_fiber(fiber, main_);
+  switch_fiber(*self().fiber, main_);
   std::abort();
 }
 
@@ -86,7 +95,10 @@ void Scheduler::run_threads_of_fiber() {
     finish_thread(thread);
     Fiber& fiber = *std::exchange(thread.fiber, nullptr);
     if (kThreadSanitizer) {
-      thread.block->used_fibers.push_back(&fiber);
+      {
+        const Unobserved unobserved;
+        thread.block->used_fibers.push_back(&fiber);
+      }
       go_on(fiber, true);
     } else if (return_to_main_ || ready_.empty()) {
       pool_.give_back(fiber);
@@ -117,6 +129,7 @@ void Scheduler::start_block(std::uint64_t linear_index) {
   const uint3 index{static_cast<unsigned>(linear_index % grid.x),
                     static_cast<unsigned>(linear_index / grid.x % grid.y),
                     static_cast<unsigned>(linear_index / grid.x / grid.y)};
+  if (kThreadSanitizer) pool_.prepare(count);
   block.alive = count;
   block.exited = 0;
   block.memory_barriers.clear();
@@ -175,8 +188,7 @@ void Scheduler::finish_thread(Thread& thread) {
   ++block.exited;
   const Barrier& barrier = block.barriers[0];
   if (barrier.expected == block.threads.size() && !barrier.waiting.empty()) {
-    fail("some threads of block " + index_text(thread.block_index) +
-         " left the kernel while others wait at a barrier for all:\n" + describe_threads(blocks_));
+    fail("some threads left the kernel while others wait at a barrier for all", true);
   }
   note_progress();
   if (--block.alive == 0) return_to_main_ = true;
@@ -205,7 +217,8 @@ bool Scheduler::retire_blocks() {
 void Scheduler::abandon_blocks() {
   for (auto& block : blocks_) {
     for (Thread& thread : block->threads) {
-      if (thread.fiber) pool_.give_back_abandoned(*std::exchange(thread.fiber, nullptr));
+      if (!thread.fiber) continue;
+      pool_.give_back_abandoned(*std::exchange(thread.fiber, nullptr), &end_sync_);
     }
     for (Fiber* fiber : block->used_fibers) pool_.give_back(*fiber);
     block->used_fibers.clear();
@@ -215,17 +228,13 @@ void Scheduler::abandon_blocks() {
   ready_.clear();
 }
 
-std::string Scheduler::deadlock_report() const {
-  return "deadlock, no thread can go on (seed " + std::to_string(seed_) + "):\n" +
-         describe_threads(blocks_);
-}
-
 std::string Scheduler::run(const Launch& launch, std::uint64_t seed, int resident_blocks,
                            int capacity) {
   launch_ = &launch;
   seed_ = seed;
   random_ = Random(seed);
   error_.clear();
+  tell_of_threads_ = false;
   idle_yields_ = 0;
   wanted_blocks_ = static_cast<std::size_t>(std::max(1, resident_blocks));
   capacity_ = static_cast<std::size_t>(std::max(resident_blocks, capacity));
@@ -241,12 +250,16 @@ std::string Scheduler::run(const Launch& launch, std::uint64_t seed, int residen
     if (blocks_.empty()) break;
     more_blocks_ = begun < total;
     if (ready_.empty()) {
-      error_ = deadlock_report();
+      error_ = kDeadlock;
+      tell_of_threads_ = true;
       break;
     }
     return_to_main_ = false;
     go_on(main_, false);
     if (!error_.empty() || !retire_blocks()) break;
+  }
+  if (tell_of_threads_) {
+    error_ += " (seed " + std::to_string(seed_) + "):\n" + describe_threads(blocks_);
   }
   abandon_blocks();
   current_thread = nullptr;

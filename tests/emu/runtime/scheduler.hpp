@@ -91,14 +91,14 @@ struct Barrier {
   char sync[2] = {};
 };
 
-/// Lanes that wait for the others of their mask.
+/// Lanes that wait for the others of their mask; mask 0: not in use.
 struct Meeting {
-  unsigned mask;
-  unsigned arrived;
-  const char* name;
+  unsigned mask = 0;
+  unsigned arrived = 0;
+  const char* name = "";
   Location where;
-  unsigned sync;
-  void* lanes[32];
+  unsigned sync = 0;
+  void* lanes[32] = {};
 };
 
 struct Warp {
@@ -151,7 +151,9 @@ class Scheduler {
   void note_progress() { idle_yields_ = 0; }
   void yield_now(bool progressed);
 
-  [[noreturn]] void fail(std::string text);
+  /// Ends the launch, from a thread. The text is copied: nobody comes back to the thread's stack
+  /// to free one. `tell_of_threads` adds what each thread was doing.
+  [[noreturn]] void fail(const char* text, bool tell_of_threads = false);
   [[noreturn]] void run_threads_of_fiber();
 
  private:
@@ -161,7 +163,6 @@ class Scheduler {
   void finish_thread(Thread& thread);
   bool retire_blocks();
   void abandon_blocks();
-  std::string deadlock_report() const;
 
   const Launch* launch_ = nullptr;
   std::uint64_t seed_ = 0;
@@ -177,6 +178,7 @@ class Scheduler {
   bool return_to_main_ = false;
   std::uint64_t idle_yields_ = 0;
   std::string error_;
+  bool tell_of_threads_ = false;
   char end_sync_ = 0;
 };
 

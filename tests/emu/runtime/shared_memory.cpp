@@ -45,7 +45,7 @@ void SharedArena::begin_block(std::size_t dynamic_bytes) {
   static_bytes_ = 0;
   used_ = 0;
   dynamic_ = nullptr;
-  fill_silently(memory_, kRedZone);
+  fill_unobserved(memory_, kRedZone);
   used_ = kRedZone;
   poison(memory_, kRedZone);
   if (dynamic_bytes != 0) {
@@ -57,7 +57,7 @@ void SharedArena::begin_block(std::size_t dynamic_bytes) {
 char* SharedArena::allocate(std::size_t bytes, std::size_t alignment, std::size_t offset) {
   const std::size_t begin = (used_ + alignment - 1) / alignment * alignment + offset;
   const std::size_t end = begin + bytes + kRedZone;
-  fill_silently(memory_ + used_, end - used_);
+  fill_unobserved(memory_ + used_, end - used_);
   poison(memory_ + used_, begin - used_);
   poison(memory_ + begin + bytes, kRedZone);
   used_ = end;
@@ -68,6 +68,7 @@ void* SharedArena::find(const SharedSlot& slot) {
   for (const Array& array : arrays_) {
     if (array.slot == &slot) return array.begin;
   }
+  const Unobserved unobserved;
   static_bytes_ += slot.bytes;
   if (static_bytes_ > kStaticLimit) return nullptr;
   // 16 bytes are promised, so 32 are not given.

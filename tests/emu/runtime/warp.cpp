@@ -26,7 +26,9 @@ void check_mask(const char* name, unsigned mask, Location where) {
 }
 
 Meeting& find_meeting(Warp& warp, const char* name, unsigned mask, bool exchanges, Location where) {
+  Meeting* unused = nullptr;
   for (Meeting& meeting : warp.meetings) {
+    if (meeting.mask == 0) unused = &meeting;
     if (meeting.mask != mask) continue;
     // Names are literals, but each unit may have its own copy. Only __syncwarp may be met from
     // several places.
@@ -37,9 +39,16 @@ Meeting& find_meeting(Warp& warp, const char* name, unsigned mask, bool exchange
     }
     return meeting;
   }
-  const unsigned sync = warp.meetings_begun++ % sizeof warp.sync;
-  warp.meetings.push_back({mask, 0, name, where, sync, {}});
-  return warp.meetings.back();
+  if (!unused) {
+    const Unobserved unobserved;
+    unused = &warp.meetings.emplace_back();
+  }
+  unused->mask = mask;
+  unused->arrived = 0;
+  unused->name = name;
+  unused->where = where;
+  unused->sync = warp.meetings_begun++ % sizeof warp.sync;
+  return *unused;
 }
 
 void meet(const char* name, unsigned mask, void* lane_data, WarpFunction function, const char* rule,
@@ -61,12 +70,12 @@ void meet(const char* name, unsigned mask, void* lane_data, WarpFunction functio
     const int offender = function ? function(meeting.lanes, mask) : -1;
     if (offender >= 0) fail(where, "%s with mask %08x: lane %d %s", name, mask, offender, rule);
     scheduler().note_progress();
+    const Unobserved unobserved;
     Thread* const first = &thread - lane;
     for (unsigned i = 0; i < 32; ++i) {
       if (mask >> i & 1) scheduler().make_ready(first[i]);
     }
-    meeting = warp.meetings.back();
-    warp.meetings.pop_back();
+    meeting.mask = 0;
   }
   scheduler().suspend();
   if (orders_memory) acquire(sync);
