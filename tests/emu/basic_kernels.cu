@@ -136,6 +136,52 @@ __global__ void count_with_atomics(int* counters) {
   }
 }
 
+template <class T>
+__global__ void add_to(T* sum) {
+  atomicAdd(sum, static_cast<T>(threadIdx.x));
+}
+template __global__ void add_to(int*);
+template __global__ void add_to(unsigned long long*);
+template __global__ void add_to(float*);
+template __global__ void add_to(double*);
+
+__global__ void other_atomics(unsigned* counters) {
+  atomicInc(&counters[0], 9u);
+  atomicDec(&counters[1], 9u);
+  atomicAnd(&counters[2], ~(1u << threadIdx.x));
+  atomicXor(&counters[3], 1u << threadIdx.x);
+  atomicExch(&counters[4], 77u);
+}
+
+__global__ void write_indices(uint3* y) {
+  const unsigned block = blockIdx.x + gridDim.x * (blockIdx.y + gridDim.y * blockIdx.z);
+  const unsigned thread = threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z);
+  const unsigned threads = blockDim.x * blockDim.y * blockDim.z;
+  y[2 * (block * threads + thread)] = blockIdx;
+  y[2 * (block * threads + thread) + 1] = threadIdx;
+}
+
+static __constant__ float constants[4];
+
+cudaError_t set_constants(const float (&values)[4]) {
+  return cudaMemcpyToSymbol(constants, values, sizeof values);
+}
+
+__global__ void use_constants(float* y) {
+  float sum = 0;
+#pragma unroll
+  for (int i = 0; i < 4; ++i) sum = 10 * sum + constants[i];
+  y[threadIdx.x] = sum;
+}
+
+/// Threads take turns, the last first. Warps may not wait for their own lanes before Volta.
+__global__ void wait_politely(unsigned* turn, int* y) {
+  while (atomicAdd(turn, 0u) != blockDim.x - 1 - threadIdx.x) __nanosleep(100);
+  y[threadIdx.x] = static_cast<int>(blockDim.x - threadIdx.x);
+  __threadfence();
+  atomicAdd(turn, 1u);
+}
+
 __global__ void barriers_only(int rounds) {
   for (int i = 0; i < rounds; ++i) __syncthreads();
 }

@@ -144,6 +144,45 @@ __global__ void read_without_a_barrier(const float* x, float* y) {
   y[t] = values[(4 * t + 4) % 128];  // without a barrier: read
 }
 
+__global__ void refill_too_early(const float* x, float* y, int tiles) {
+  LORA_SHARED_MEMORY(float, buffers, 2 * 256);
+  const unsigned t = threadIdx.x;
+  float sum = 0;
+  for (int tile = 0; tile < tiles; ++tile) {
+    float* const buffer = buffers + tile % 2 * 256;
+    ptx::cp_async_16(buffer + 4 * t, x + 256 * tile + 4 * t);  // too early: copy
+    ptx::cp_async_commit();
+    if (tile > 0) {
+      const float* const before = buffers + (tile + 1) % 2 * 256;
+      ptx::cp_async_wait<1>();
+      __syncthreads();
+      sum += before[(4 * t + 100) % 256];  // too early: read
+    }
+  }
+  ptx::cp_async_wait<0>();
+  y[t] = sum;
+}
+
+__global__ void refill_stage_too_early(const float* x, float* y) {
+  LORA_SHARED_MEMORY(std::uint64_t, full, 1);
+  LORA_SHARED_MEMORY(float, stage, 64);
+  if (threadIdx.x == 0) ptx::mbarrier_init(full, 1);
+  __syncthreads();
+  const auto fill = [&](int tile) {
+    if (threadIdx.x != 0) return;
+    ptx::mbarrier_arrive_expect_tx(full, 256);
+    ptx::bulk_copy(stage, x + 64 * tile, 256, full);  // stage too early: copy
+  };
+  fill(0);
+  ptx::mbarrier_wait_parity(full, 0);
+  float sum = stage[threadIdx.x];  // stage too early: read
+  fill(1);
+  __syncthreads();
+  ptx::mbarrier_wait_parity(full, 1);
+  sum += stage[threadIdx.x];
+  y[threadIdx.x] = sum;
+}
+
 __global__ void exit_with_a_copy(const float* x) {
   LORA_SHARED_MEMORY(float, values, 128);
   ptx::cp_async_16(values + 4 * threadIdx.x, x + 4 * threadIdx.x);  // with a copy

@@ -29,6 +29,8 @@ __global__ void endless_wait(const std::uint32_t* flag);
 __global__ void short_named_barrier();
 __global__ void read_before_the_wait(const float* x, float* y);
 __global__ void read_without_a_barrier(const float* x, float* y);
+__global__ void refill_too_early(const float* x, float* y, int tiles);
+__global__ void refill_stage_too_early(const float* x, float* y);
 __global__ void exit_with_a_copy(const float* x);
 __global__ void overwrite_the_source(float* x, float* y);
 __global__ void too_few_bytes(const float* x);

@@ -219,6 +219,36 @@ TEST_CASE("asynchronous copies that are not waited for", "[emu][planted]") {
   for (const float v : out.values()) CHECK(v == -1.0f);
 }
 
+TEST_CASE("planted: refill too early", "[.planted]") {
+  DeviceBuffer<float> in(std::vector<float>(256 * 6, 1.0f)), out(64);
+  CHECK(launch(refill_too_early, {.grid = 1, .block = 64}, in.get(), out.get(), 6) == cudaSuccess);
+  for (const float v : out.values()) CHECK(v == 5.0f);
+}
+
+TEST_CASE("planted: refill stage too early", "[.planted]") {
+  DeviceBuffer<float> in(std::vector<float>(128, 1.0f)), out(64);
+  CHECK(launch(refill_stage_too_early, {.grid = 1, .block = 64}, in.get(), out.get()) ==
+        cudaSuccess);
+  for (const float v : out.values()) CHECK(v == 2.0f);
+}
+
+TEST_CASE("a buffer that is filled again while others read it", "[emu][planted]") {
+  const std::string copies = output_of_failing_child("planted: refill too early");
+  const std::string stage = output_of_failing_child("planted: refill stage too early");
+  if (sanitizer() == Sanitizer::kThread) {
+    CHECK_THAT(copies, contains(at("too early: copy")));
+    CHECK_THAT(copies, contains(at("too early: read")));
+    CHECK_THAT(stage, contains(at("stage too early: copy")));
+    CHECK_THAT(stage, contains(at("stage too early: read")));
+  } else if (sanitizer() == Sanitizer::kAddress) {
+    CHECK_THAT(copies, contains(at("too early: read")));
+    CHECK_THAT(stage, contains(at("stage too early: read")));
+  } else {
+    CHECK_THAT(copies, contains("nanf == 5.0f"));
+    CHECK_THAT(stage, contains("nanf == 2.0f"));
+  }
+}
+
 TEST_CASE("bytes that an mbarrier does not expect", "[emu][planted]") {
   DeviceBuffer<float> in(std::vector<float>(16, 1.0f));
   const std::string few = report_of(too_few_bytes, 32, in.get());

@@ -52,11 +52,12 @@ Sanitizer sanitizer() {
 }
 
 int occupancy(int threads, std::size_t shared_bytes) {
-  constexpr int kMost = 2;
+  // ThreadSanitizer has room for some 8000 threads.
+  const int most = kThreadSanitizer && threads > 512 ? 1 : 2;
   constexpr std::size_t kReservedPerBlock = 1024;
   if (threads <= 0 || shared_bytes > kSharedPerBlockOptin) return 0;
   const auto by_memory = static_cast<int>(kSharedPerSm / (shared_bytes + kReservedPerBlock));
-  return std::min({kMost, kMaxThreadsPerSm / threads, by_memory});
+  return std::min({most, kMaxThreadsPerSm / threads, by_memory});
 }
 
 cudaError_t set_function_attribute(cudaFuncAttribute attribute, int value) {

@@ -6,11 +6,14 @@
 #include <unistd.h>
 
 #include <cstdint>
+#include <cstdio>
+#include <cstdlib>
 #include <new>
 
 #include "sanitizers.hpp"
 
-#if defined(__x86_64__)
+#if defined(__x86_64__) && !defined(LORA_EMU_UCONTEXT)
+#define LORA_EMU_OWN_SWITCH 1
 
 // Saves what the calling convention says a function keeps, and swaps the stacks.
 extern "C" void lora_emu_switch_stack(void** save, void* load);
@@ -38,7 +41,10 @@ lora_emu_switch_stack:
 )");
 
 #else
+#define LORA_EMU_OWN_SWITCH 0
+
 #include <ucontext.h>
+
 #endif
 
 namespace lora_emu {
@@ -50,7 +56,7 @@ std::size_t stack_bytes() {
   return kThreadSanitizer || kAddressSanitizer ? 256 * 1024 : 64 * 1024;
 }
 
-#if !defined(__x86_64__)
+#if !LORA_EMU_OWN_SWITCH
 ucontext_t& context_of(Fiber& fiber) {
   if (!fiber.stack_pointer) fiber.stack_pointer = new ucontext_t;
   return *static_cast<ucontext_t*>(fiber.stack_pointer);
@@ -60,7 +66,7 @@ ucontext_t& context_of(Fiber& fiber) {
 }  // namespace
 
 void prepare_fiber(Fiber& fiber, void (*entry)()) {
-#if defined(__x86_64__)
+#if LORA_EMU_OWN_SWITCH
   constexpr int kSavedRegisters = 6;
   void** top = reinterpret_cast<void**>(fiber.stack + fiber.stack_bytes);
   *--top = nullptr;
@@ -84,7 +90,7 @@ void switch_fiber(Fiber& from, Fiber& to, bool leaving_for_good) {
     __sanitizer_start_switch_fiber(leaving_for_good ? nullptr : &from.fake_stack, to.stack,
                                    to.stack_bytes);
   }
-#if defined(__x86_64__)
+#if LORA_EMU_OWN_SWITCH
   lora_emu_switch_stack(&from.stack_pointer, to.stack_pointer);
 #else
   swapcontext(&context_of(from), &context_of(to));
@@ -119,6 +125,11 @@ void FiberPool::prepare(std::size_t count) {
 }
 
 Fiber& FiberPool::make() {
+  constexpr std::size_t kMostOfThreadSanitizer = 8000;
+  if (kThreadSanitizer && created_ == kMostOfThreadSanitizer) {
+    std::fputs("ThreadSanitizer has no room for more than 8000 CUDA threads alive\n", stderr);
+    std::abort();
+  }
   const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
   const std::size_t bytes = stack_bytes();
   void* const memory = mmap(nullptr, page + bytes, PROT_READ | PROT_WRITE,

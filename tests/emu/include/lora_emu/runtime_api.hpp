@@ -193,6 +193,14 @@ cudaError_t cudaHostAlloc(T** memory, std::size_t bytes, unsigned flags) {
   return cudaHostAlloc(reinterpret_cast<void**>(memory), bytes, flags);
 }
 
+template <class T>
+cudaError_t cudaMemcpyToSymbol(T& symbol, const void* from, std::size_t bytes,
+                               std::size_t offset = 0,
+                               cudaMemcpyKind kind = cudaMemcpyHostToDevice) {
+  if (offset + bytes > sizeof(T)) return cudaErrorInvalidValue;
+  return cudaMemcpy(reinterpret_cast<char*>(&symbol) + offset, from, bytes, kind);
+}
+
 template <class... Params>
 cudaError_t cudaFuncSetAttribute(void (*)(Params...), cudaFuncAttribute attribute, int value) {
   return lora_emu::set_function_attribute(attribute, value);
