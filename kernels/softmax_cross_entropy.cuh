@@ -10,6 +10,7 @@
 
 #include "kernels/device/reduce.cuh"
 #include "kernels/device/vec.cuh"
+#include "kernels/tuning.hpp"
 
 // The loss of each row and its gradient in one visit: the largest logit and the sum of exponentials
 // are found together, online, and the row is then read again, from the cache, to write the gradient
@@ -128,13 +129,13 @@ __device__ __forceinline__ void store_loss(const double* of_row, std::int64_t ro
   loss.losses[slot] = total / static_cast<double>(counted);
 }
 
-/// Two blocks of 1024 threads fit on a multiprocessor: one computes while the other waits.
+/// Two blocks fit on a multiprocessor: one computes while the other waits.
 template <class Team>
 inline constexpr int kBlocksAtOnce = std::is_same_v<Team, BlockTeam> ? 2 : 1;
 
 /// Every row's gradient; its loss goes to of_row[row].
 template <class Team>
-__global__ void __launch_bounds__(1024, kBlocksAtOnce<Team>)
+__global__ void __launch_bounds__(kLongRowThreads, kBlocksAtOnce<Team>)
     softmax_cross_entropy_kernel(MatrixView<const float> logits,
                                  VectorView<const std::int32_t> labels, MatrixView<float> dlogits,
                                  double* of_row) {

@@ -19,7 +19,7 @@ TEST_CASE("rows: a warp for short ones, a block for long ones", "[tuning]") {
   CHECK(rows_config({10, 10, 132}) == RowsConfig{false, 256, 2});
   CHECK(rows_config({3, 1024, 132}) == RowsConfig{false, 96, 1});
   CHECK(rows_config({3, 1025, 132}) == RowsConfig{true, 256, 3});
-  CHECK(rows_config({8192, 32000, 132}) == RowsConfig{true, 1024, 264});
+  CHECK(rows_config({8192, 32000, 132}) == RowsConfig{true, 768, 264});
   CHECK(rows_config({0, 10, 132}).blocks == 0);
 }
 
@@ -29,7 +29,7 @@ TEST_CASE("softmax: one launch for what one block can do quickly", "[tuning]") {
   CHECK(softmax_config({1024, 32, 132}).one_launch);
   CHECK_FALSE(softmax_config({1025, 1, 132}).one_launch);
   CHECK_FALSE(softmax_config({1, 1025, 132}).one_launch);
-  CHECK(softmax_config({8192, 32000, 132}) == SoftmaxConfig{{true, 1024, 264}, false});
+  CHECK(softmax_config({8192, 32000, 132}) == SoftmaxConfig{{true, 768, 264}, false});
 }
 
 TEST_CASE("column sums: a small batch is summed as the CPU does it", "[tuning]") {
@@ -50,7 +50,7 @@ TEST_CASE("a config prints itself", "[tuning]") {
   CHECK(to_string(elementwise_config({1000, true, 132})) ==
         "1 blocks of 256 threads, 4 elements a load");
   CHECK(to_string(softmax_config({8192, 32000, 132})) ==
-        "264 blocks of 1024 threads, a block for a row, losses in a second launch");
+        "264 blocks of 768 threads, a block for a row, losses in a second launch");
   CHECK(to_string(column_sums_config(10, 1000)) == "8 blocks of 128 columns x 1 lanes");
   CHECK(to_string(merge_config(1000, 784, true)) ==
         "7 x 32 blocks of 32 x 4 threads, 4 columns each");
