@@ -45,7 +45,7 @@ const Backend* cuda_backend_table(HeaderVersion) noexcept {
       .lora_linear = cuda::lora_linear,
       .lora_linear_backward_input = cuda::lora_linear_backward_input,
       .lora_merge = cuda::lora_merge,
-      .softmax_cross_entropy = nullptr,
+      .softmax_cross_entropy = cuda::softmax_cross_entropy,
       .adam = cuda::adam,
       .adam_factored = cuda::adam_factored,
       .sgd = cuda::sgd,

@@ -33,11 +33,13 @@ std::string reason_without_driver() {
 }
 
 std::string reason_without_program() {
+  std::string reason = "the kernels were not built for the GPU of this machine";
   cudaDeviceProp device{};
-  if (cudaGetDeviceProperties(&device, 0) != cudaSuccess) return "its GPU cannot be asked";
-  return std::string("the kernels were not built for the GPU of this machine, ") + device.name +
-         " of compute capability " + std::to_string(device.major) + "." +
-         std::to_string(device.minor);
+  if (cudaGetDeviceProperties(&device, 0) == cudaSuccess) {
+    reason += std::string(", ") + device.name + " of compute capability " +
+              std::to_string(device.major) + "." + std::to_string(device.minor);
+  }
+  return reason;
 }
 
 /// Memory that was released stays in the pool: a training step allocates what the last one did.

@@ -62,6 +62,9 @@ struct RowsConfig {
 /// Rows of up to this many columns get a warp: 32 elements for each of its lanes.
 constexpr std::int64_t kWarpRowColumns = 1024;
 
+/// Threads for a very long row: two such blocks fit on every multiprocessor.
+constexpr int kLongRowThreads = 768;
+
 inline RowsConfig rows_config(const RowsProblem& p) {
   if (p.cols <= kWarpRowColumns) {
     constexpr int kWarps = 8;
@@ -70,7 +73,7 @@ inline RowsConfig rows_config(const RowsProblem& p) {
     const std::int64_t blocks = std::min(divide_up(p.rows, warps), most);
     return {false, 32 * warps, static_cast<unsigned>(blocks)};
   }
-  const int threads = p.cols >= 8 * kWarpRowColumns ? 1024 : 256;
+  const int threads = p.cols >= 8 * kWarpRowColumns ? kLongRowThreads : 256;
   const std::int64_t most = std::int64_t{p.multiprocessors} * (kResidentThreads / threads);
   return {true, threads, static_cast<unsigned>(std::min(p.rows, most))};
 }
@@ -93,8 +96,9 @@ struct SoftmaxConfig {
 /// One block takes what it reads in a few microseconds, the time that a launch costs.
 inline SoftmaxConfig softmax_config(const RowsProblem& p) {
   constexpr std::int64_t kOneBlockElements = 32768;
-  if (p.cols <= kWarpRowColumns && p.rows <= kOneBlockRows &&
-      p.rows * p.cols <= kOneBlockElements) {
+  const bool is_small =
+      p.cols <= kWarpRowColumns && p.rows <= kOneBlockRows && p.rows * p.cols <= kOneBlockElements;
+  if (p.rows == 0 || is_small) {
     const int warps = static_cast<int>(std::clamp<std::int64_t>(p.rows, 1, 32));
     return {{false, 32 * warps, 1}, true};
   }

@@ -56,7 +56,8 @@ __device__ __forceinline__ T block_reduce(T value, const Op& op, const T& identi
   return value;
 }
 
-/// The threads that share one row: a warp.
+/// The threads that share one row: a warp. After reduce, as after a barrier, the team's threads see
+/// what each of them wrote before it, and none still reads what another writes from then on.
 struct WarpTeam {
   static __device__ __forceinline__ int rank() { return lane_of_thread(); }
   static __device__ __forceinline__ int size() { return kWarpSize; }
@@ -68,11 +69,12 @@ struct WarpTeam {
   }
   template <class T, class Op>
   static __device__ __forceinline__ T reduce(const T& value, const Op& op, const T&) {
+    __syncwarp();
     return warp_reduce(value, op);
   }
 };
 
-/// The threads that share one row: the block.
+/// The threads that share one row: the block, in the same way.
 struct BlockTeam {
   static __device__ __forceinline__ int rank() { return static_cast<int>(threadIdx.x); }
   static __device__ __forceinline__ int size() { return static_cast<int>(blockDim.x); }
