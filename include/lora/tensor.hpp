@@ -153,9 +153,13 @@ class Tensor {
 };
 
 /// "(10, 784) on cpu", for error messages.
+inline std::string describe(const Shape& shape, Device device) {
+  return shape.to_string() + " on " + to_string(device);
+}
+
 template <class T>
 std::string describe(const Tensor<T>& x) {
-  return x.shape().to_string() + " on " + to_string(x.device());
+  return describe(x.shape(), x.device());
 }
 
 }  // namespace lora::inline v0

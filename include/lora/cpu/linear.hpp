@@ -9,6 +9,7 @@
 #include <lora/activation.hpp>
 #include <lora/cpu/relu.hpp>
 #include <lora/cpu/simd.hpp>
+#include <lora/detail/function_ref.hpp>
 #include <lora/detail/thread_pool.hpp>
 #include <lora/view.hpp>
 
@@ -357,11 +358,15 @@ struct SumPartialsCore {
   }
 };
 
+template <class T>
+using AddRows =
+    lora::detail::FunctionRef<void(const MatrixView<T>& dx, std::int64_t begin, std::int64_t end)>;
+
 /// dx = the sum over chunks of rows of W, where add(dx, begin, end) adds what the rows [begin, end)
 /// give; then through the ReLU that gave `relu_output`, where there is one.
-template <class T, class Add>
+template <class T>
 void sum_over_rows(std::int64_t rows, MatrixView<const T> relu_output, MatrixView<T> dx,
-                   const Add& add) {
+                   AddRows<T> add) {
   const std::int64_t chunks = chunk_count(rows);
   const auto clear = [](const MatrixView<T>& x) {
     for (std::int64_t row = 0; row < x.rows; ++row) std::fill_n(x.row(row), x.cols, T{});

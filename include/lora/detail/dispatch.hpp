@@ -8,9 +8,14 @@
 #include <lora/detail/backend.hpp>
 #include <lora/device.hpp>
 #include <lora/error.hpp>
+#include <lora/shape.hpp>
 #include <lora/tensor.hpp>
 
 namespace lora::inline v0::detail {
+
+[[noreturn]] LORA_NEVER_INLINE inline void throw_device_error(const char* op, const char* text) {
+  throw DeviceError(std::string(op) + " on cuda: " + text);
+}
 
 /// Runs one op on views: `run(args...)` on the CPU, or the same arguments and a stream through
 /// `slot` of the device library's table. An op of the two backends has the same name and arguments.
@@ -22,47 +27,71 @@ void dispatch(const char* op, Device device, Cpu run, Slot slot, const Args&... 
   } else if constexpr (std::is_same_v<T, float>) {
     const Backend& table = backend();
     if (const int code = (table.*slot)(args..., current_stream); code != 0) {
-      throw DeviceError(std::string(op) + " on cuda: " + table.error_text(code));
+      throw_device_error(op, table.error_text(code));
     }
   } else {
     throw DeviceError(std::string(op) + ": the CUDA kernels take float, not double");
   }
 }
 
+/// What a check looks at: not a template, so it is compiled once for all element types.
+struct TensorFacts {
+  const Shape& shape;
+  Device device;
+
+  template <class T>
+  TensorFacts(const Tensor<T>& x) : shape(x.shape()), device(x.device()) {}
+};
+
 /// "relu: x is (2, 3) on cpu, y is (2, 4) on cpu: <rule>" as the error of type E.
-template <class E, class X, class Y>
-[[noreturn]] void throw_mismatch(const char* op, const char* x_name, const X& x, const char* y_name,
-                                 const Y& y, const char* rule) {
-  throw E(std::string(op) + ": " + x_name + " is " + describe(x) + ", " + y_name + " is " +
-          describe(y) + ": " + rule);
+template <class E>
+[[noreturn]] LORA_NEVER_INLINE void throw_mismatch(const char* op, const char* x_name,
+                                                   const TensorFacts& x, const char* y_name,
+                                                   const TensorFacts& y, const std::string& rule) {
+  throw E(std::string(op) + ": " + x_name + " is " + describe(x.shape, x.device) + ", " + y_name +
+          " is " + describe(y.shape, y.device) + ": " + rule);
 }
 
-template <class X, class Y>
-void require_same_device(const char* op, const char* x_name, const X& x, const char* y_name,
-                         const Y& y) {
-  if (x.device() != y.device()) {
-    throw_mismatch<DeviceError>(op, x_name, x, y_name, y, "both must be on one device");
-  }
+[[noreturn]] LORA_NEVER_INLINE inline void throw_device_mismatch(const char* op, const char* x_name,
+                                                                 const TensorFacts& x,
+                                                                 const char* y_name,
+                                                                 const TensorFacts& y) {
+  throw_mismatch<DeviceError>(op, x_name, x, y_name, y, "both must be on one device");
 }
 
-template <class X, class Y>
-void require_same_shape(const char* op, const char* x_name, const X& x, const char* y_name,
-                        const Y& y) {
+[[noreturn]] LORA_NEVER_INLINE inline void throw_shape_mismatch(const char* op, const char* x_name,
+                                                                const TensorFacts& x,
+                                                                const char* y_name,
+                                                                const TensorFacts& y) {
+  throw_mismatch<ShapeError>(op, x_name, x, y_name, y, "the shapes must be equal");
+}
+
+[[noreturn]] LORA_NEVER_INLINE inline void throw_dim_mismatch(const char* op, const char* x_name,
+                                                              const TensorFacts& x, int i,
+                                                              const char* y_name,
+                                                              const TensorFacts& y, int j) {
+  throw_mismatch<ShapeError>(op, x_name, x, y_name, y,
+                             "size " + std::to_string(i) + " of " + x_name + " must equal size " +
+                                 std::to_string(j) + " of " + y_name);
+}
+
+inline void require_same_device(const char* op, const char* x_name, const TensorFacts& x,
+                                const char* y_name, const TensorFacts& y) {
+  if (x.device != y.device) throw_device_mismatch(op, x_name, x, y_name, y);
+}
+
+inline void require_same_shape(const char* op, const char* x_name, const TensorFacts& x,
+                               const char* y_name, const TensorFacts& y) {
   require_same_device(op, x_name, x, y_name, y);
-  if (x.shape() != y.shape()) {
-    throw_mismatch<ShapeError>(op, x_name, x, y_name, y, "the shapes must be equal");
-  }
+  if (x.shape != y.shape) throw_shape_mismatch(op, x_name, x, y_name, y);
 }
 
 /// Size `i` of x must be size `j` of y; both tensors of rank 2 unless they are vectors by nature.
-template <class X, class Y>
-void require_equal_dims(const char* op, const char* x_name, const X& x, int i, const char* y_name,
-                        const Y& y, int j) {
+inline void require_equal_dims(const char* op, const char* x_name, const TensorFacts& x, int i,
+                               const char* y_name, const TensorFacts& y, int j) {
   require_same_device(op, x_name, x, y_name, y);
-  if (x.shape().rank() <= i || y.shape().rank() <= j || x.dim(i) != y.dim(j)) {
-    const std::string rule = "size " + std::to_string(i) + " of " + x_name + " must equal size " +
-                             std::to_string(j) + " of " + y_name;
-    throw_mismatch<ShapeError>(op, x_name, x, y_name, y, rule.c_str());
+  if (x.shape.rank() <= i || y.shape.rank() <= j || x.shape[i] != y.shape[j]) {
+    throw_dim_mismatch(op, x_name, x, i, y_name, y, j);
   }
 }
 

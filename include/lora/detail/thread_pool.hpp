@@ -8,7 +8,12 @@
 #include <thread>
 #include <vector>
 
+#include <lora/detail/function_ref.hpp>
+
 namespace lora::inline v0::detail {
+
+/// Runs a loop's iterations [begin, end).
+using LoopBody = FunctionRef<void(std::int64_t begin, std::int64_t end)>;
 
 /// A few threads that wait for loops to share. Between the loops of a training step they spin for
 /// some microseconds, because the next loop follows at once; then they sleep.
@@ -37,18 +42,14 @@ class ThreadPool {
   /// Calls body(begin, end) on ranges that together are [0, count). Every range but the last is a
   /// multiple of `grain` long, and none is shorter unless the loop is. Where another thread is
   /// using the pool, the whole loop runs in this one.
-  template <class Body>
-  void parallel_for(std::int64_t count, std::int64_t grain, const Body& body) {
+  void parallel_for(std::int64_t count, std::int64_t grain, LoopBody body) {
     if (count <= 0) return;
     const std::unique_lock lock(mutex_, std::try_to_lock);
     const std::int64_t grains = (count + grain - 1) / grain;
     const std::int64_t parts = lock.owns_lock() ? std::min<std::int64_t>(size(), grains) : 1;
     if (parts == 1) return body(std::int64_t{0}, count);
 
-    const Loop loop{
-        count, grain, grains, parts, &body, [](const void* f, std::int64_t a, std::int64_t b) {
-          (*static_cast<const Body*>(f))(a, b);
-        }};
+    const Loop loop{count, grain, grains, parts, body};
     loop_ = &loop;
     pending_.store(static_cast<int>(workers_.size()), std::memory_order_relaxed);
     epoch_.fetch_add(1, std::memory_order_release);
@@ -60,14 +61,13 @@ class ThreadPool {
  private:
   struct Loop {
     std::int64_t count, grain, grains, parts;
-    const void* body;
-    void (*call)(const void*, std::int64_t, std::int64_t);
+    LoopBody body;
 
     void run(std::int64_t part) const {
       if (part >= parts) return;
       const std::int64_t begin = grains * part / parts * grain;
       const std::int64_t end = std::min(count, grains * (part + 1) / parts * grain);
-      call(body, begin, end);
+      body(begin, end);
     }
   };
 
@@ -128,8 +128,7 @@ class ThreadPool {
 };
 
 /// As ThreadPool::parallel_for, on the pool that all ops share.
-template <class Body>
-void parallel_for(std::int64_t count, std::int64_t grain, const Body& body) {
+inline void parallel_for(std::int64_t count, std::int64_t grain, LoopBody body) {
   ThreadPool::instance().parallel_for(count, grain, body);
 }
 

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include <filesystem>
 #include <map>
 #include <string>
 #include <utility>
@@ -19,7 +18,7 @@ namespace detail {
 /// Saves the given parameters; `prefix` goes before their names.
 template <class T>
 void save_parameters(const std::vector<NamedParameter<T>>& parameters, const std::string& prefix,
-                     const std::filesystem::path& path) {
+                     const std::string& path) {
   std::vector<Tensor<T>> values;
   values.reserve(parameters.size());
   std::vector<TensorEntry> entries;
@@ -34,7 +33,7 @@ void save_parameters(const std::vector<NamedParameter<T>>& parameters, const std
 /// text lists every difference.
 template <class T>
 void load_parameters(const std::vector<NamedParameter<T>>& parameters, const std::string& prefix,
-                     const std::filesystem::path& path) {
+                     const std::string& path) {
   const SafetensorsFile file(path);
   std::map<std::string, TensorInfo> unexpected = file.tensors();
   std::string faults;
@@ -53,7 +52,7 @@ void load_parameters(const std::vector<NamedParameter<T>>& parameters, const std
   }
   for (const auto& [name, info] : unexpected) faults += "; unexpected " + name;
   if (!faults.empty()) {
-    throw FileError(path.string() + " does not fit the model: " + faults.substr(2));
+    throw FileError(path + " does not fit the model: " + faults.substr(2));
   }
   for (std::size_t i = 0; i < parameters.size(); ++i) {
     Parameter<T>& parameter = *parameters[i].parameter;
@@ -86,7 +85,7 @@ void require_unmerged(Module<T>& module, const char* what) {
 /// Writes every parameter of the base model, by its path, as safetensors; adapters are not in it.
 /// Throws FileError, and ValueError while an adapter is merged.
 template <class T>
-void save_model(Module<T>& module, const std::filesystem::path& path) {
+void save_model(Module<T>& module, const std::string& path) {
   detail::require_unmerged(module, "save_model");
   detail::save_parameters(detail::adapter_parameters(module, false), "", path);
 }
@@ -94,14 +93,14 @@ void save_model(Module<T>& module, const std::filesystem::path& path) {
 /// Reads what save_model wrote. Throws FileError, with every missing, unexpected or misshapen
 /// tensor, and then nothing has changed.
 template <class T>
-void load_model(Module<T>& module, const std::filesystem::path& path) {
+void load_model(Module<T>& module, const std::string& path) {
   detail::require_unmerged(module, "load_model");
   detail::load_parameters(detail::adapter_parameters(module, false), "", path);
 }
 
 /// Writes the adapters alone, under PEFT's names: "base_model.model.linear1.lora_A.weight".
 template <class T>
-void save_adapter(Module<T>& module, const std::filesystem::path& path) {
+void save_adapter(Module<T>& module, const std::string& path) {
   const auto parameters = detail::adapter_parameters(module, true);
   if (parameters.empty()) throw ValueError("save_adapter: the model has no adapter");
   detail::save_parameters(parameters, "base_model.model.", path);
@@ -109,7 +108,7 @@ void save_adapter(Module<T>& module, const std::filesystem::path& path) {
 
 /// Reads adapters into a model that has been adapted alike. Errors are those of load_model.
 template <class T>
-void load_adapter(Module<T>& module, const std::filesystem::path& path) {
+void load_adapter(Module<T>& module, const std::string& path) {
   detail::require_unmerged(module, "load_adapter");
   const auto parameters = detail::adapter_parameters(module, true);
   if (parameters.empty()) throw ValueError("load_adapter: the model has no adapter");

@@ -10,13 +10,15 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <filesystem>
 #include <span>
 #include <string>
 #include <utility>
 
 #include <lora/error.hpp>
 
+// Paths are strings here and wherever the core takes one; a std::filesystem::path becomes one by
+// itself. Its header alone is a tenth of what <lora/lora.hpp> costs to compile.
+//
 // The one file with POSIX calls. Streams would not do: std::ifstream waits for ever on a pipe, and
 // std::ofstream does not tell a full disk from success before it is closed and cannot flush to it.
 
@@ -26,7 +28,7 @@ namespace lora::inline v0 {
 class InputFile {
  public:
   /// Throws FileError when there is no such file or it cannot be read.
-  explicit InputFile(std::filesystem::path path) : path_(std::move(path)) {
+  explicit InputFile(std::string path) : path_(std::move(path)) {
     // Without O_NONBLOCK, opening a pipe that nobody writes to would never return.
     file_ = ::open(path_.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC);
     if (file_ < 0) {
@@ -61,11 +63,9 @@ class InputFile {
   }
 
  private:
-  [[noreturn]] void fail(const std::string& what) const {
-    throw FileError(path_.string() + ": " + what);
-  }
+  [[noreturn]] void fail(const std::string& what) const { throw FileError(path_ + ": " + what); }
 
-  std::filesystem::path path_;
+  std::string path_;
   int file_;
   std::uint64_t size_ = 0;
 };
@@ -76,15 +76,13 @@ class AtomicFile {
  public:
   /// Throws FileError when the folder cannot be written to, or when the target exists and is no
   /// regular file.
-  explicit AtomicFile(std::filesystem::path target) : target_(std::move(target)) {
-    std::error_code ignored;
-    const auto status = std::filesystem::status(target_, ignored);
-    if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status)) {
-      throw FileError(target_.string() + ": expected a regular file or none to write to");
+  explicit AtomicFile(std::string target) : target_(std::move(target)) {
+    struct stat status {};
+    if (::stat(target_.c_str(), &status) == 0 && !S_ISREG(status.st_mode)) {
+      throw FileError(target_ + ": expected a regular file or none to write to");
     }
     static std::atomic<unsigned> count{0};
-    temporary_ = target_;
-    temporary_ += ".tmp" + std::to_string(::getpid()) + "." + std::to_string(count++);
+    temporary_ = target_ + ".tmp" + std::to_string(::getpid()) + "." + std::to_string(count++);
     file_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     if (file_ < 0) fail("cannot be written");
   }
@@ -112,7 +110,8 @@ class AtomicFile {
     if (::rename(temporary_.c_str(), target_.c_str()) != 0) fail("cannot be put in place");
     temporary_.clear();
     // The new name is in the folder, which is flushed as well; some file systems cannot do that.
-    const auto folder = target_.has_parent_path() ? target_.parent_path() : ".";
+    const std::size_t slash = target_.rfind('/');
+    const std::string folder = slash == target_.npos ? "." : target_.substr(0, slash + 1);
     if (const int handle = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         handle >= 0) {
       ::fsync(handle);
@@ -124,7 +123,7 @@ class AtomicFile {
   [[noreturn]] void fail(const char* what) {
     const std::string reason = std::strerror(errno);
     discard();
-    throw FileError(target_.string() + ": " + what + ": " + reason);
+    throw FileError(target_ + ": " + what + ": " + reason);
   }
 
   void discard() noexcept {
@@ -133,7 +132,7 @@ class AtomicFile {
     temporary_.clear();
   }
 
-  std::filesystem::path target_, temporary_;
+  std::string target_, temporary_;
   int file_ = -1;
 };
 

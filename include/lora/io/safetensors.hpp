@@ -5,7 +5,6 @@
 #include <array>
 #include <bit>
 #include <cstdint>
-#include <filesystem>
 #include <limits>
 #include <map>
 #include <span>
@@ -84,7 +83,7 @@ class SafetensorsFile {
   static constexpr std::uint64_t kMaxHeader = std::uint64_t{16} << 20;
 
   /// Throws FileError on anything but a whole, valid file.
-  explicit SafetensorsFile(std::filesystem::path path) : path_(std::move(path)), file_(path_) {
+  explicit SafetensorsFile(std::string path) : path_(std::move(path)), file_(path_) {
     const std::uint64_t size = file_.size();
     if (size < 8) fail("expected a safetensors file, found " + std::to_string(size) + " bytes");
     std::uint64_t length = 0;
@@ -129,14 +128,11 @@ class SafetensorsFile {
   }
 
  private:
-  [[noreturn]] void fail(const std::string& what) const {
-    throw FileError(path_.string() + ": " + what);
-  }
+  [[noreturn]] void fail(const std::string& what) const { throw FileError(path_ + ": " + what); }
 
   void parse(const std::string& header) {
-    const std::string name = path_.string();
     if (header.empty() || header[0] != '{') fail("the header does not begin with '{'");
-    detail::JsonReader json(header, name);
+    detail::JsonReader json(header, path_);
     bool has_metadata = false;
     json.list('{', '}', [&] {
       const std::string key = json.string();
@@ -219,7 +215,7 @@ class SafetensorsFile {
     }
   }
 
-  std::filesystem::path path_;
+  std::string path_;
   InputFile file_;
   std::uint64_t data_ = 0;
   std::map<std::string, TensorInfo> tensors_;
@@ -247,7 +243,7 @@ TensorEntry tensor_entry(std::string name, const Tensor<T>& x) {
 /// Writes a safetensors file, atomically. The same tensors give the same bytes: they are ordered by
 /// type, largest first, and then by name, as the reference implementation does. Throws FileError,
 /// and an old file of that name stays as it was.
-inline void write_safetensors(const std::filesystem::path& path, std::vector<TensorEntry> entries,
+inline void write_safetensors(const std::string& path, std::vector<TensorEntry> entries,
                               const std::map<std::string, std::string>& metadata = {}) {
   std::sort(entries.begin(), entries.end(), [](const TensorEntry& a, const TensorEntry& b) {
     const detail::Dtype* da = detail::find_dtype(a.dtype);

@@ -9,6 +9,15 @@
 #include <lora/ops/linear.hpp>
 #include <lora/random.hpp>
 
+namespace lora::inline v0::detail {
+
+[[noreturn]] LORA_NEVER_INLINE inline void throw_no_features(index_t in, index_t out) {
+  throw ValueError("Linear: in_features is " + std::to_string(in) + ", out_features is " +
+                   std::to_string(out) + ", both must be at least 1");
+}
+
+}  // namespace lora::inline v0::detail
+
 namespace lora::inline v0 {
 
 /// y = x Wᵀ + b                       x: (B, I), W: (O, I), b: (O,), y: (B, O)
@@ -19,11 +28,7 @@ class Linear final : public Module<T> {
   /// the same numbers. Throws ValueError on a size below 1.
   Linear(index_t in_features, index_t out_features, Generator& generator, bool bias = true)
       : has_bias_(bias) {
-    if (in_features < 1 || out_features < 1) {
-      throw ValueError("Linear: in_features is " + std::to_string(in_features) +
-                       ", out_features is " + std::to_string(out_features) +
-                       ", both must be at least 1");
-    }
+    if (in_features < 1 || out_features < 1) detail::throw_no_features(in_features, out_features);
     weight = Parameter<T>(Tensor<T>({out_features, in_features}));
     const double fan_in = static_cast<double>(in_features);
     // PyTorch arrives at 1/√I for the weight by way of kaiming_uniform_(a = √5), and rounds on the
