@@ -14,6 +14,10 @@ namespace lora_test {
 
 using lora::Device;
 
+/// The CPU's ops keep to the calling thread: the tests themselves are not compiled for
+/// ThreadSanitizer, which would see the pool's accesses to memory but not how they are ordered.
+inline const bool kOneThread = (lora::set_num_threads(1), true);
+
 template <class T>
 Tensor<T> on_gpu(const Tensor<T>& x) {
   return x.to(Device::cuda);
