@@ -123,7 +123,9 @@ inline BackwardConfig backward_config(const LinearProblem& p) {
   const std::int64_t quads = std::max<std::int64_t>(1, divide_up(p.out, kRowsPerWarp));
   const std::int64_t most_row_blocks =
       std::max<std::int64_t>(1, kTargetBlocks / config.column_blocks);
-  const std::int64_t quads_per_block = divide_up(quads, std::min(quads, most_row_blocks));
+  // Blocks of fewer rows save less than adding up their sums of dx costs.
+  const std::int64_t quads_per_block =
+      std::max(divide_up(quads, std::min(quads, most_row_blocks)), std::min<std::int64_t>(quads, 4));
   config.rows = static_cast<int>(kRowsPerWarp * quads_per_block);
   config.row_blocks = static_cast<int>(divide_up(quads, quads_per_block));
   config.warps =
