@@ -3,8 +3,11 @@
 
 #include <cstdint>
 #include <cstdio>
+#include <new>
+#include <utility>
 
 #include "kernels/device/compat.cuh"
+#include "kernels/workspace.hpp"
 
 namespace lora::inline v0::cuda {
 
@@ -13,6 +16,12 @@ namespace {
 // Asks the driver whether this library holds a program for the device, which is the only list of
 // architectures that cannot be out of step with what was built.
 __global__ void probe_kernel() {}
+
+/// What stands behind the handle of a graph.
+struct CapturedGraph {
+  cudaGraphExec_t executable;
+  WorkspaceMemory workspace;
+};
 
 /// "13.0" of 13000
 std::string version_text(int version) {
@@ -193,12 +202,19 @@ int create_stream(void** stream) {
   return code_of(error);
 }
 
-void destroy_stream(void* stream) noexcept { code_of(cudaStreamDestroy(as_stream(stream))); }
+void destroy_stream(void* stream) noexcept {
+  free_workspace(take_workspace(as_stream(stream)), as_stream(stream));
+  code_of(cudaStreamDestroy(as_stream(stream)));
+}
 
 int synchronize(void* stream) { return code_of(cudaStreamSynchronize(as_stream(stream))); }
 
 int begin_capture(void* stream) {
-  return code_of(cudaStreamBeginCapture(as_stream(stream), cudaStreamCaptureModeThreadLocal));
+  cudaError_t error = prepare_workspace(as_stream(stream));
+  if (error == cudaSuccess) {
+    error = cudaStreamBeginCapture(as_stream(stream), cudaStreamCaptureModeThreadLocal);
+  }
+  return code_of(error);
 }
 
 int end_capture(void* stream, void** graph) {
@@ -211,16 +227,25 @@ int end_capture(void* stream, void** graph) {
     const cudaError_t destroyed = cudaGraphDestroy(recorded);
     if (error == cudaSuccess) error = destroyed;
   }
-  *graph = executable;
+  if (error == cudaSuccess) {
+    *graph = new (std::nothrow) CapturedGraph{executable, take_workspace(as_stream(stream))};
+    if (!*graph) error = cudaErrorMemoryAllocation;
+  }
+  if (error != cudaSuccess && executable) cudaGraphExecDestroy(executable);
   return code_of(error);
 }
 
 int launch_graph(void* graph, void* stream) {
-  return code_of(cudaGraphLaunch(static_cast<cudaGraphExec_t>(graph), as_stream(stream)));
+  const cudaGraphExec_t executable = static_cast<CapturedGraph*>(graph)->executable;
+  return code_of(cudaGraphLaunch(executable, as_stream(stream)));
 }
 
 void destroy_graph(void* graph) noexcept {
-  code_of(cudaGraphExecDestroy(static_cast<cudaGraphExec_t>(graph)));
+  auto* const captured = static_cast<CapturedGraph*>(graph);
+  code_of(cudaGraphExecDestroy(captured->executable));
+  // The default stream waits for all others, in any of which the graph may still be running.
+  free_workspace(captured->workspace, nullptr);
+  delete captured;
 }
 
 }  // namespace lora::inline v0::cuda

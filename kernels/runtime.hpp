@@ -25,31 +25,6 @@ inline cudaStream_t as_stream(void* stream) { return static_cast<cudaStream_t>(s
 /// Multiprocessors of the device, looked up once. 1 where CUDA cannot tell.
 int multiprocessor_count() noexcept;
 
-/// Memory for the length of one op. It is allocated and released in the op's stream, so the kernels
-/// enqueued between the two can use it, and a captured graph makes it anew in each launch.
-class ScratchMemory {
- public:
-  ScratchMemory(std::size_t bytes, cudaStream_t stream) : stream_(stream) {
-    error_ = cudaMallocAsync(&data_, bytes, stream_);
-  }
-  ScratchMemory(const ScratchMemory&) = delete;
-  ScratchMemory& operator=(const ScratchMemory&) = delete;
-  ~ScratchMemory() {
-    if (data_) code_of(cudaFreeAsync(data_, stream_));
-  }
-
-  cudaError_t error() const { return error_; }
-  template <class T>
-  T* as() const {
-    return static_cast<T*>(data_);
-  }
-
- private:
-  cudaStream_t stream_;
-  void* data_ = nullptr;
-  cudaError_t error_ = cudaSuccess;
-};
-
 /// Works out anew why the device cannot be used; the empty string when it can.
 std::string find_reason_unavailable();
 

@@ -17,8 +17,8 @@
 // over it or elsewhere. 8 bytes an element of memory traffic, as long as the rows that are being
 // worked on fit into the L2 cache: two blocks a multiprocessor, for 32,000 classes 33 of 50 MB.
 //
-// Short rows get a warp, long ones a block. The sum of the losses runs in an order that depends on
-// the number of rows alone.
+// Short rows get a warp, long ones a block. One launch in all: the last block to finish sums the
+// losses, in an order that depends on the shape alone.
 
 namespace lora::inline v0::cuda {
 
@@ -118,11 +118,12 @@ __device__ __forceinline__ long long count_labels(const VectorView<const std::in
   return block_reduce(counted, Sum{}, 0ll);
 }
 
-/// The mean of the rows' losses, by one block.
-__device__ __forceinline__ void store_loss(const double* of_row, std::int64_t rows,
-                                           long long counted, const detail::LossSlots& loss) {
+/// The mean of the rows' losses, by one block: load(i) is that of row i.
+template <class Load>
+__device__ __forceinline__ void store_loss(const Load& load, std::int64_t rows, long long counted,
+                                           const detail::LossSlots& loss) {
   double total = 0;
-  for (std::int64_t i = threadIdx.x; i < rows; i += blockDim.x) total += of_row[i];
+  for (std::int64_t i = threadIdx.x; i < rows; i += blockDim.x) total += load(i);
   total = block_reduce(total, Sum{}, 0.0);
   if (threadIdx.x != 0) return;
   const std::int64_t slot = loss.step ? (*loss.step - 1) % loss.capacity : 0;
@@ -133,26 +134,26 @@ __device__ __forceinline__ void store_loss(const double* of_row, std::int64_t ro
 template <class Team>
 inline constexpr int kBlocksAtOnce = std::is_same_v<Team, BlockTeam> ? 2 : 1;
 
-/// Every row's gradient; its loss goes to of_row[row].
+/// Every row's gradient, and its loss in of_row[row], scratch memory; the block that is done last
+/// sums them. `arrivals` is 0 before and after.
 template <class Team>
 __global__ void __launch_bounds__(kLongRowThreads, kBlocksAtOnce<Team>)
     softmax_cross_entropy_kernel(MatrixView<const float> logits,
                                  VectorView<const std::int32_t> labels, MatrixView<float> dlogits,
-                                 double* of_row) {
+                                 detail::LossSlots loss, double* of_row, unsigned* arrivals) {
   // Each block counts for itself: the labels are few beside the logits.
-  const float weight = 1.0f / static_cast<float>(count_labels(labels));
+  const long long counted = count_labels(labels);
+  const float weight = 1.0f / static_cast<float>(counted);
   for (std::int64_t row = Team::first_row(); row < logits.rows; row += Team::teams()) {
-    const double loss = softmax_cross_entropy_row<Team>(logits.data + row * logits.stride,
-                                                        dlogits.data + row * dlogits.stride,
-                                                        logits.cols, labels.data[row], weight);
-    if (Team::rank() == 0) of_row[row] = loss;
+    const double of_this = softmax_cross_entropy_row<Team>(logits.data + row * logits.stride,
+                                                           dlogits.data + row * dlogits.stride,
+                                                           logits.cols, labels.data[row], weight);
+    if (Team::rank() == 0) of_row[row] = of_this;
   }
-}
-
-/// One block: what softmax_cross_entropy_kernel leaves to be summed.
-__global__ void loss_kernel(const double* of_row, VectorView<const std::int32_t> labels,
-                            detail::LossSlots loss) {
-  store_loss(of_row, labels.size, count_labels(labels), loss);
+  if (is_last_block(arrivals)) {
+    const auto load_loss = [&](std::int64_t i) { return __ldcg(of_row + i); };
+    store_loss(load_loss, labels.size, counted, loss);
+  }
 }
 
 /// One block does all of it, a warp a row. At most kOneBlockRows rows; shared memory: a double for
@@ -171,7 +172,7 @@ __global__ void __launch_bounds__(1024)
     if (lane_of_thread() == 0) of_row[row] = of_this;
   }
   __syncthreads();
-  store_loss(of_row, labels.size, counted, loss);
+  store_loss([&](std::int64_t i) { return of_row[i]; }, labels.size, counted, loss);
 }
 
 }  // namespace lora::inline v0::cuda

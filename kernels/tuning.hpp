@@ -88,7 +88,7 @@ constexpr std::int64_t kOneBlockRows = 1024;
 
 struct SoftmaxConfig {
   RowsConfig rows;
-  bool one_launch;  // one block does everything; else a second launch sums the losses
+  bool one_block;  // else the last of many blocks sums the losses
 
   bool operator==(const SoftmaxConfig&) const = default;
 };
@@ -106,7 +106,7 @@ inline SoftmaxConfig softmax_config(const RowsProblem& p) {
 }
 
 inline std::string to_string(const SoftmaxConfig& c) {
-  return to_string(c.rows) + (c.one_launch ? ", one launch" : ", losses in a second launch");
+  return to_string(c.rows) + (c.one_block ? ", which is all" : ", the last sums the losses");
 }
 
 /// Sums over the rows of a matrix: a thread for a column and for every `lanes`-th row.

@@ -56,6 +56,18 @@ __device__ __forceinline__ T block_reduce(T value, const Op& op, const T& identi
   return value;
 }
 
+/// Whether this block is the last of the grid to come here, so that it sees, through __ldcg, what
+/// all blocks wrote before. `arrivals` is 0 before the launch and after it.
+__device__ __forceinline__ bool is_last_block(unsigned* arrivals) {
+  LORA_SHARED_MEMORY(bool, is_last, 1);
+  __threadfence();
+  __syncthreads();
+  if (threadIdx.x == 0) is_last[0] = atomicInc(arrivals, gridDim.x - 1) == gridDim.x - 1;
+  __syncthreads();
+  __threadfence();
+  return is_last[0];
+}
+
 /// The threads that share one row: a warp. After reduce, as after a barrier, the team's threads see
 /// what each of them wrote before it, and none still reads what another writes from then on.
 struct WarpTeam {

@@ -23,12 +23,12 @@ TEST_CASE("rows: a warp for short ones, a block for long ones", "[tuning]") {
   CHECK(rows_config({0, 10, 132}).blocks == 0);
 }
 
-TEST_CASE("softmax: one launch for what one block can do quickly", "[tuning]") {
+TEST_CASE("softmax: one block for what it can do quickly", "[tuning]") {
   CHECK(softmax_config({10, 10, 132}) == SoftmaxConfig{{false, 320, 1}, true});
-  CHECK(softmax_config({0, 32000, 132}).one_launch);
-  CHECK(softmax_config({1024, 32, 132}).one_launch);
-  CHECK_FALSE(softmax_config({1025, 1, 132}).one_launch);
-  CHECK_FALSE(softmax_config({1, 1025, 132}).one_launch);
+  CHECK(softmax_config({0, 32000, 132}).one_block);
+  CHECK(softmax_config({1024, 32, 132}).one_block);
+  CHECK_FALSE(softmax_config({1025, 1, 132}).one_block);
+  CHECK_FALSE(softmax_config({1, 1025, 132}).one_block);
   CHECK(softmax_config({8192, 32000, 132}) == SoftmaxConfig{{true, 768, 264}, false});
 }
 
@@ -50,7 +50,7 @@ TEST_CASE("a config prints itself", "[tuning]") {
   CHECK(to_string(elementwise_config({1000, true, 132})) ==
         "1 blocks of 256 threads, 4 elements a load");
   CHECK(to_string(softmax_config({8192, 32000, 132})) ==
-        "264 blocks of 768 threads, a block for a row, losses in a second launch");
+        "264 blocks of 768 threads, a block for a row, the last sums the losses");
   CHECK(to_string(column_sums_config(10, 1000)) == "8 blocks of 128 columns x 1 lanes");
   CHECK(to_string(merge_config(1000, 784, true)) ==
         "7 x 32 blocks of 32 x 4 threads, 4 columns each");

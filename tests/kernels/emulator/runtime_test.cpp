@@ -53,17 +53,44 @@ TEST_CASE("a launch that fails names the op, and the next one works", "[runtime]
   CHECK(cudaGetLastError() == cudaSuccess);
 }
 
-TEST_CASE("scratch memory is given back whatever happens", "[runtime][errors]") {
+TEST_CASE("the workspaces of streams and graphs are given back with them", "[runtime][graph]") {
   const Tensor<float> logits = random_tensor<float>({40, 1100}, 1).to(Device::cuda);
   const Tensor<std::int32_t> labels = Tensor<std::int32_t>({40}).to(Device::cuda);
+  const Tensor<index_t> step = Tensor<index_t>({1}, {1}).to(Device::cuda);
+  Tensor<double> losses({1}, Device::cuda);
   Tensor<float> dlogits;
-  lora::softmax_cross_entropy(logits, labels, dlogits);
+  const double loss = lora::softmax_cross_entropy(logits, labels, dlogits);
   const std::size_t before = lora_emu::live_allocations();
-  lora_emu::fail_next_launch(cudaErrorLaunchOutOfResources);
-  CHECK_THROWS_AS(lora::softmax_cross_entropy(logits, labels, dlogits), lora::DeviceError);
+  {
+    const lora::Stream stream;
+    const lora::ScopedStream scope(stream);
+    CHECK(lora::softmax_cross_entropy(logits, labels, dlogits) == loss);
+    CHECK(lora_emu::live_allocations() > before);
+  }
+  CHECK(lora_emu::live_allocations() == before);
+  {
+    const auto run = [&] { lora::softmax_cross_entropy(logits, labels, dlogits, losses, step); };
+    const lora::Graph one = lora::capture(run);
+    const lora::Graph two = lora::capture(run);
+    one.launch();
+    two.launch();
+    CHECK(losses.to(Device::cpu)[0] == loss);
+    CHECK_THROWS_AS(lora::capture([] { throw lora::ValueError("stop"); }), lora::ValueError);
+  }
+  CHECK(lora_emu::live_allocations() == before);
+}
+
+TEST_CASE("a workspace that cannot grow is an error, and it grows the next time",
+          "[runtime][errors]") {
+  const Tensor<float> logits = random_tensor<float>({2, 1100}, 1).to(Device::cuda);
+  const Tensor<std::int32_t> labels = Tensor<std::int32_t>({2}).to(Device::cuda);
+  Tensor<float> dlogits = Tensor<float>({2, 1100}).to(Device::cuda);
+  lora::softmax_cross_entropy(logits, labels, dlogits);
+  const lora::Stream stream;
+  const lora::ScopedStream scope(stream);
   lora_emu::fail_next_allocation(cudaErrorMemoryAllocation);
   CHECK_THROWS_AS(lora::softmax_cross_entropy(logits, labels, dlogits), lora::DeviceError);
-  CHECK(lora_emu::live_allocations() == before);
+  CHECK(std::isfinite(lora::softmax_cross_entropy(logits, labels, dlogits)));
 }
 
 TEST_CASE("a tensor may be destroyed while a graph is recorded", "[runtime][graph]") {
