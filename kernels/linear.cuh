@@ -25,7 +25,8 @@ struct LinearArguments {
   std::int64_t x_stride;
   const float* w;  // (out, in)
   std::int64_t w_stride;
-  const float* bias;  // null: none
+  const float* bias;  // null: none; bias[m bias_row + o bias_column]
+  int bias_row, bias_column;
   float* y;
   std::int64_t y_row, y_column;
   int batch, in, out;
@@ -38,10 +39,12 @@ struct LinearArguments {
   int rank;        // 0: no low-rank term
   const float* a;  // (rank, in); unused where h is an input
   std::int64_t a_stride;
-  bool a_vector;   // rows of x and A can be read 16 bytes at a time
-  const float* b;  // (out, rank)
-  std::int64_t b_stride;
-  float* h;  // (batch, rank)
+  bool a_vector;      // rows of x and A can be read 16 bytes at a time
+  const float* left;  // h (batch, rank), where it is an input
+  std::int64_t left_stride;
+  const float* right;  // B (out, rank)
+  std::int64_t right_stride;
+  float* h;  // (batch, rank), where it is an output
   std::int64_t h_stride;
   float h_scale;
 };
@@ -55,6 +58,7 @@ inline LinearArguments linear_arguments(ConstMatrix x, ConstMatrix w, ConstVecto
   p.w = w.data;
   p.w_stride = w.stride;
   p.bias = bias.data;
+  p.bias_column = 1;
   p.y = y.data;
   p.y_row = y.stride;
   p.y_column = 1;
@@ -64,6 +68,17 @@ inline LinearArguments linear_arguments(ConstMatrix x, ConstMatrix w, ConstVecto
   p.scale = 1;
   p.relu = activation == Activation::relu;
   p.vector = has_vector_rows(x) && has_vector_rows(w);
+  return p;
+}
+
+/// The same y as its transpose, w xᵀ: W is the batch, and x what is read once, row by row.
+inline LinearArguments transposed_linear_arguments(ConstMatrix x, ConstMatrix w, ConstVector bias,
+                                                   Matrix y, Activation activation) {
+  LinearArguments p = linear_arguments(w, x, bias, y, activation);
+  p.y_row = 1;
+  p.y_column = y.stride;
+  p.bias_row = 1;
+  p.bias_column = 0;
   return p;
 }
 
@@ -195,15 +210,17 @@ __global__ void __launch_bounds__(kForwardWarps* kWarpSize, 1) linear_kernel(Lin
       float sum = sums[0];
       for (int j = 1; j < p.warps_in; ++j) sum += sums[j * kWarpSums];
       sum = __fmul_rn(p.scale, sum);
-      if (p.bias != nullptr) sum = __fadd_rn(sum, p.bias[o]);
+      if (p.bias != nullptr) {
+        sum = __fadd_rn(sum, p.bias[(first + m) * p.bias_row + o * p.bias_column]);
+      }
       for (int r = 0; r < p.rank; ++r) {
         float factor;
         if constexpr (kHasAdapter) {
           factor = h[r * kBatch + m];
         } else {
-          factor = p.h[(first + m) * p.h_stride + r];
+          factor = p.left[(first + m) * p.left_stride + r];
         }
-        sum = __fmaf_rn(factor, p.b[o * p.b_stride + r], sum);
+        sum = __fmaf_rn(factor, p.right[o * p.right_stride + r], sum);
       }
       if (p.relu && sum < 0.0f) sum = 0.0f;
       p.y[(first + m) * p.y_row + o * p.y_column] = sum;

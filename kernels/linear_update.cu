@@ -9,10 +9,6 @@ namespace lora::inline v0::cuda {
 
 namespace {
 
-/// Whether an element to a thread beats tiles: there are few elements, or rows so short that most
-/// lanes of a tile would have no column.
-bool is_narrow(std::int64_t rows, std::int64_t cols) { return rows * cols <= 1 << 15 || cols < 64; }
-
 template <class Sink>
 int update_factored(ConstMatrix dy, ConstMatrix x, Matrix value, const Sink& sink, bool vector,
                     void* stream) {

@@ -45,9 +45,11 @@ __device__ __forceinline__ void update_one(const FactoredUpdate<Sink>& p, unsign
       gradient = __fadd_rn(gradient, dy[m * p.dy_stride]);
     }
   }
-  float element[Sink::kStates];
+  float element[Sink::kStates] = {};
+  if (p.sink.reads()) {
 #pragma unroll
-  for (int s = 0; s < Sink::kStates; ++s) element[s] = p.sink.row(s, o)[k];
+    for (int s = 0; s < Sink::kStates; ++s) element[s] = p.sink.row(s, o)[k];
+  }
   p.sink.step().update(gradient, element);
 #pragma unroll
   for (int s = 0; s < Sink::kStates; ++s) p.sink.row(s, o)[k] = element[s];

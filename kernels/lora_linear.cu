@@ -13,14 +13,9 @@ namespace {
 /// h = scale x Aᵀ in a launch of its own. In a large batch x is the large matrix, so the two change
 /// places: A is the batch of few rows, and x is what is read once, row by row.
 int launch_down(ConstMatrix x, ConstMatrix a, Matrix h, double scale, void* stream) {
-  LinearArguments p;
-  if (is_thin({x.rows, a.cols, a.rows})) {
-    p = linear_arguments(x, a, {}, h, Activation::none);
-  } else {
-    p = linear_arguments(a, x, {}, h, Activation::none);
-    p.y_row = 1;
-    p.y_column = h.stride;
-  }
+  LinearArguments p = is_thin({x.rows, a.cols, a.rows})
+                          ? linear_arguments(x, a, {}, h, Activation::none)
+                          : transposed_linear_arguments(x, a, {}, h, Activation::none);
   p.scale = static_cast<float>(scale);
   return code_of(launch_linear<0>(p, as_stream(stream)));
 }
@@ -39,6 +34,15 @@ int lora_linear(ConstMatrix x, ConstMatrix w, ConstVector bias, ConstMatrix a, C
   if (!fused) {
     const int error = launch_down(x, a, h, scale, stream);
     if (error != cudaSuccess) return error;
+    if (is_thin_transposed({x.rows, w.cols, w.rows})) {
+      LinearArguments p = transposed_linear_arguments(x, w, bias, y, activation);
+      p.rank = static_cast<int>(a.rows);
+      p.left = b.data;
+      p.left_stride = b.stride;
+      p.right = h.data;
+      p.right_stride = h.stride;
+      return code_of(launch_linear<0>(p, as_stream(stream)));
+    }
     if (!thin) return gemm_forward(x, w, bias, h, b, y, activation, stream);
   }
   LinearArguments p = linear_arguments(x, w, bias, y, activation);
@@ -46,8 +50,10 @@ int lora_linear(ConstMatrix x, ConstMatrix w, ConstVector bias, ConstMatrix a, C
   p.a = a.data;
   p.a_stride = a.stride;
   p.a_vector = has_vector_rows(x) && has_vector_rows(a);
-  p.b = b.data;
-  p.b_stride = b.stride;
+  p.left = h.data;
+  p.left_stride = h.stride;
+  p.right = b.data;
+  p.right_stride = b.stride;
   p.h = h.data;
   p.h_stride = h.stride;
   p.h_scale = static_cast<float>(scale);

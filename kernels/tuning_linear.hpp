@@ -34,6 +34,15 @@ inline bool is_thin(const LinearProblem& p) { return p.batch <= kThinBatch; }
 
 constexpr std::int64_t round_up(std::int64_t a, std::int64_t b) { return divide_up(a, b) * b; }
 
+/// Whether x is what is large, and so yᵀ = w xᵀ is the thin product.
+inline bool is_thin_transposed(const LinearProblem& p) { return !is_thin(p) && p.out <= 16; }
+
+/// Whether the update of a matrix is better done by an element to a thread than by tiles: there are
+/// few elements, or rows so short that most lanes of a tile would have no column.
+inline bool is_narrow(std::int64_t rows, std::int64_t cols) {
+  return rows * cols <= 1 << 15 || cols < 64;
+}
+
 /// The thin forward: `warps_out` groups of rows of the weight in a block, each read by `warps_in`
 /// warps that share its columns; `batch_rows` rows of x are multiplied in one pass.
 struct ForwardConfig {
@@ -123,7 +132,9 @@ inline BackwardConfig backward_config(const LinearProblem& p) {
   const std::int64_t quads = std::max<std::int64_t>(1, divide_up(p.out, kRowsPerWarp));
   const std::int64_t most_row_blocks =
       std::max<std::int64_t>(1, kTargetBlocks / config.column_blocks);
-  const std::int64_t quads_per_block = divide_up(quads, std::min(quads, most_row_blocks));
+  // Blocks of fewer rows save less than adding up their sums of dx costs.
+  const std::int64_t quads_per_block = std::max(divide_up(quads, std::min(quads, most_row_blocks)),
+                                                std::min<std::int64_t>(quads, 4));
   config.rows = static_cast<int>(kRowsPerWarp * quads_per_block);
   config.row_blocks = static_cast<int>(divide_up(quads, quads_per_block));
   config.warps =

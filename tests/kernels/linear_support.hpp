@@ -3,23 +3,13 @@
 
 #include <cstdint>
 #include <string>
-#include <vector>
 
-#include <lora/cuda.hpp>
-#include <lora/lora.hpp>
-
-#include "support/tensors.hpp"
-
-#if defined(LORA_EMULATION)
-#include <lora_emu/control.hpp>
-#endif
+#include "kernels/support.hpp"
 
 // What the tests of the products share. They go through lora::ops on Device::cuda, whether that is
 // a GPU or its emulation.
 
 namespace lora_test {
-
-using lora::Device;
 
 struct LayerSizes {
   index_t batch, in, out, rank = 1;
@@ -28,33 +18,6 @@ struct LayerSizes {
 inline std::string text(const LayerSizes& s) {
   return "B=" + std::to_string(s.batch) + " I=" + std::to_string(s.in) +
          " O=" + std::to_string(s.out) + " R=" + std::to_string(s.rank);
-}
-
-template <class T>
-Tensor<T> on_cuda(const Tensor<T>& x) {
-  return x.to(Device::cuda);
-}
-
-template <class T>
-Tensor<T> on_cpu(const Tensor<T>& x) {
-  return x.to(Device::cpu);
-}
-
-/// Runs `body` on other orders of threads and blocks, where there is a choice.
-template <class Body>
-void for_each_order(const Body& body) {
-#if defined(LORA_EMULATION)
-  const std::uint64_t kept = lora_emu::seed();
-  for (const std::uint64_t seed : {kept, kept + 101, kept + 202}) {
-    lora_emu::set_seed(seed);
-    lora_emu::set_resident_blocks(seed == kept ? 1 : 4);
-    body();
-  }
-  lora_emu::set_resident_blocks(1);
-  lora_emu::set_seed(kept);
-#else
-  for (int i = 0; i < 3; ++i) body();
-#endif
 }
 
 /// The operands of one layer, its adapter and its gradient: small whole numbers, whose sums are
@@ -87,7 +50,7 @@ class EmbeddedMatrix {
     for (index_t i = 0; i < rows_; ++i) {
       for (index_t j = 0; j < cols_; ++j) block[offset_ + i * stride_ + j] = values(i, j);
     }
-    block_ = on_cuda(block);
+    block_ = on_gpu(block);
   }
 
   lora::MatrixView<float> view() { return {block_.vector().data + offset_, rows_, cols_, stride_}; }

@@ -17,7 +17,7 @@ TEST_CASE("configs of the study's layers", "[kernels][tuning]") {
   CHECK(to_string(backward_config({10, 1500, 1300})) ==
         "11 x 12 blocks of 120 x 128, 12 warps, 10 rows a pass");
   CHECK(to_string(backward_config({10, 1300, 10})) ==
-        "3 x 11 blocks of 4 x 120, 1 warps, 10 rows a pass");
+        "1 x 11 blocks of 12 x 120, 3 warps, 10 rows a pass");
 }
 
 TEST_CASE("a forward config covers the layer and fits a block", "[kernels][tuning]") {
@@ -63,5 +63,6 @@ TEST_CASE("weights that fill the L2 cache are not kept there", "[kernels][tuning
 
 TEST_CASE("a product with few large tiles gets small ones", "[kernels][tuning]") {
   CHECK(to_string(gemm_config(4096, 4096)) == "tiles of 128 x 128");
+  CHECK(to_string(gemm_config(1500, 1300)) == "tiles of 128 x 128");
   CHECK(to_string(gemm_config(1000, 784)) == "tiles of 64 x 64");
 }

@@ -10,7 +10,7 @@ using lora::Parameter;
 
 namespace {
 
-// Adam in plain scalar code, in PyTorch 1.13's order of roundings.
+// Adam in plain scalar code.
 struct ScalarAdam {
   float m = 0, v = 0;
 
@@ -18,9 +18,9 @@ struct ScalarAdam {
     g = o.weight_decay != 0 ? std::fma(static_cast<float>(o.weight_decay), p, g) : g;
     m = std::fma(g, static_cast<float>(1 - o.beta1), m * static_cast<float>(o.beta1));
     v = std::fma(static_cast<float>(1 - o.beta2) * g, g, v * static_cast<float>(o.beta2));
-    const auto step_size = static_cast<float>(-(o.lr / (1 - std::pow(o.beta1, t))));
-    const auto root_correction = static_cast<float>(std::sqrt(1 - std::pow(o.beta2, t)));
-    p += step_size * m / (std::sqrt(v) / root_correction + static_cast<float>(o.eps));
+    const double correction = std::sqrt(1 - std::pow(o.beta2, t));
+    const auto step_size = static_cast<float>(-(o.lr * correction / (1 - std::pow(o.beta1, t))));
+    p += step_size * m / (std::sqrt(v) + static_cast<float>(o.eps * correction));
   }
 };
 

@@ -25,11 +25,11 @@ inline const lora::detail::AdamScalars& scalars_of(const AdamSchedule& schedule)
 }
 
 /// Takes gradients and applies Adam to value, m and v in one visit; see ops/adam.hpp for the
-/// formula. The order of roundings is that of PyTorch 1.13, so equal gradients give equal bits.
+/// formula.
 template <class T>
 struct AdamSink {
   MatrixView<T> value, m, v;
-  T beta1, one_minus_beta1, beta2, one_minus_beta2, minus_step_size, sqrt_bias_correction2, eps;
+  T beta1, one_minus_beta1, beta2, one_minus_beta2, minus_step_size, eps;
   T weight_decay;
 
   AdamSink(const AdamMatrix<T>& p, const lora::detail::AdamScalars& s)
@@ -41,7 +41,6 @@ struct AdamSink {
         beta2(static_cast<T>(s.beta2)),
         one_minus_beta2(static_cast<T>(s.one_minus_beta2)),
         minus_step_size(static_cast<T>(-s.step_size)),
-        sqrt_bias_correction2(static_cast<T>(s.sqrt_bias_correction2)),
         eps(static_cast<T>(s.eps)),
         weight_decay(static_cast<T>(s.weight_decay)) {}
 
@@ -52,6 +51,9 @@ struct AdamSink {
     T* const value_at = value.row(o) + k;
     T* const m_at = m.row(o) + k;
     T* const v_at = v.row(o) + k;
+    S::prefetch_ahead(value_at);
+    S::prefetch_ahead(m_at);
+    S::prefetch_ahead(v_at);
     V g = gradient;
     const V w = S::at(value_at);
     if (weight_decay != T{0}) S::fma(V{} + weight_decay, w, g);
@@ -61,10 +63,9 @@ struct AdamSink {
     S::fma(g * one_minus_beta2, g, new_v);
     V root = new_v;
     S::sqrt(root);
-    const V denominator = root / sqrt_bias_correction2 + eps;
     S::at(m_at) = new_m;
     S::at(v_at) = new_v;
-    S::at(value_at) = w + minus_step_size * new_m / denominator;
+    S::at(value_at) = w + minus_step_size * new_m / (root + eps);
   }
 
   template <class S>
@@ -77,8 +78,7 @@ struct AdamSink {
     S::fma(g, one_minus_beta1, new_m);
     new_v *= beta2;
     S::fma(g * one_minus_beta2, g, new_v);
-    const T denominator = std::sqrt(new_v) / sqrt_bias_correction2 + eps;
-    w += minus_step_size * new_m / denominator;
+    w += minus_step_size * new_m / (std::sqrt(new_v) + eps);
   }
 };
 

@@ -226,9 +226,11 @@ struct LinearBackwardInputCore {
 /// handed to `sink`, which stores it or applies an optimizer's update:
 ///     sink.vector<S>(gradient vector, row, column) and sink.scalar<S>(gradient, row, column).
 struct OuterProductCore {
-  // A tile's part of x stays in the nearest cache while the tile's rows go by.
-  static constexpr std::int64_t kTileRows = 32;
-  static constexpr std::int64_t kTileCols = 256;
+  // Rows are gone through in whole, as far as x stays in the second cache: what is long in memory
+  // is fetched ahead best. Few rows, so that their tile of W is still cached from one pass to the
+  // next.
+  static constexpr std::int64_t kTileRows = 16;
+  static constexpr std::int64_t kTileCols = 2048;
 
   template <int Bytes, class T, class Sink>
   static LORA_ALWAYS_INLINE void run(MatrixView<const T> dy, MatrixView<const T> x, Sink sink,
@@ -246,41 +248,73 @@ struct OuterProductCore {
   static LORA_ALWAYS_INLINE void tile(const MatrixView<const T>& dy, const MatrixView<const T>& x,
                                       const Sink& sink, std::int64_t o, std::int64_t o_end,
                                       std::int64_t begin, std::int64_t end) {
-    using S = Simd<T, Bytes>;
-    for (; o < o_end; ++o) {
-      std::int64_t k = begin;
-      strips<S, 4>(dy, x, sink, o, k, end);
-      strips<S, 1>(dy, x, sink, o, k, end);
-      if constexpr (Bytes >= 64) strips<Simd<T, 32>, 1>(dy, x, sink, o, k, end);
-      if constexpr (Bytes >= 32) strips<Simd<T, 16, true>, 1>(dy, x, sink, o, k, end);
-      for (; k < end; ++k) {
-        T sum = 0;
-        for (std::int64_t row = 0; row < x.rows; ++row) S::fma(dy(row, o), x(row, k), sum);
-        sink.template scalar<S>(sum, o, k);
-      }
+    constexpr int kRows = 4;
+    std::int64_t k = begin;
+    for (; o + kRows <= o_end; o += kRows) {
+      k = begin;
+      strips<Simd<T, Bytes>, kRows, 2>(dy, x, sink, o, k, end);
+      for (int r = 0; r < kRows; ++r) rest_of_row<Bytes>(dy, x, sink, o + r, k, end);
     }
+    for (; o < o_end; ++o) rest_of_row<Bytes>(dy, x, sink, o, begin, end);
   }
 
  private:
-  template <class S, int N, class T, class Sink>
+  template <int Bytes, class T, class Sink>
+  static LORA_ALWAYS_INLINE void rest_of_row(const MatrixView<const T>& dy,
+                                             const MatrixView<const T>& x, const Sink& sink,
+                                             std::int64_t o, std::int64_t k, std::int64_t end) {
+    using S = Simd<T, Bytes>;
+    strips<S, 1, 1>(dy, x, sink, o, k, end);
+    if constexpr (Bytes >= 64) strips<Simd<T, 32>, 1, 1>(dy, x, sink, o, k, end);
+    if constexpr (Bytes >= 32) strips<Simd<T, 16, true>, 1, 1>(dy, x, sink, o, k, end);
+    for (; k < end; ++k) {
+      T sum = 0;
+      for (std::int64_t row = 0; row < x.rows; ++row) S::fma(dy(row, o), x(row, k), sum);
+      sink.template scalar<S>(sum, o, k);
+    }
+  }
+
+  // R rows and N vectors at a time: R + N loads for R N products.
+  template <class S, int R, int N, class T, class Sink>
   static LORA_ALWAYS_INLINE void strips(const MatrixView<const T>& dy, const MatrixView<const T>& x,
                                         const Sink& sink, std::int64_t o, std::int64_t& k,
                                         std::int64_t end) {
     using V = typename S::Vector;
     constexpr int W = S::kWidth;
     for (; k + N * W <= end; k += N * W) {
-      V sum[N];
+      V sum[R][N];
       LORA_UNROLL
-      for (int n = 0; n < N; ++n) sum[n] = V{};
+      for (int r = 0; r < R; ++r) {
+        LORA_UNROLL
+        for (int n = 0; n < N; ++n) sum[r][n] = V{};
+      }
       const T* __restrict x_row = x.data + k;
       const T* __restrict dy_row = dy.data + o;
       for (std::int64_t row = 0; row < x.rows; ++row, x_row += x.stride, dy_row += dy.stride) {
-        const T factor = *dy_row;
+        V v[N];
         LORA_UNROLL
-        for (int n = 0; n < N; ++n) sum[n] += factor * S::at(x_row + n * W);
+        for (int n = 0; n < N; ++n) v[n] = S::at(x_row + n * W);
+        LORA_UNROLL
+        for (int r = 0; r < R; ++r) {
+          const T factor = dy_row[r];
+          LORA_UNROLL
+          for (int n = 0; n < N; ++n) sum[r][n] += factor * v[n];
+        }
       }
+      // By way of memory, so that the sink's code is there once.
+      V gradients[R * N];
       LORA_UNROLL
-      for (int n = 0; n < N; ++n) sink.template vector<S>(sum[n], o, k + n * W);
+      for (int r = 0; r < R; ++r) {
+        LORA_UNROLL
+        for (int n = 0; n < N; ++n) gradients[r * N + n] = sum[r][n];
+      }
+#pragma GCC unroll 1
+      for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 1
+        for (int n = 0; n < N; ++n) {
+          sink.template vector<S>(gradients[r * N + n], o + r, k + n * W);
+        }
+      }
     }
   }
 };

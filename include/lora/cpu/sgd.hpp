@@ -23,6 +23,7 @@ struct SgdSink {
                                  std::int64_t k) const {
     using V = typename S::Vector;
     T* const value_at = value.row(o) + k;
+    S::prefetch_ahead(value_at);
     V w = S::at(value_at);
     V g = gradient;
     S::fma(V{} + weight_decay, w, g);

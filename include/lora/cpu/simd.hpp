@@ -87,6 +87,13 @@ struct Simd {
   }
   static LORA_ALWAYS_INLINE InMemory& at(T* p) { return *reinterpret_cast<InMemory*>(p); }
 
+  /// Asks for the memory some iterations ahead of `p`, to be written to. Where a loop computes as
+  /// long as memory takes, the processor looks no further ahead than that, and the two would add
+  /// up.
+  static LORA_ALWAYS_INLINE void prefetch_ahead(T* p) {
+    __builtin_prefetch(reinterpret_cast<const char*>(p) + 512, 1);
+  }
+
   /// The sum of the elements: halves are added until one element is left.
   static LORA_ALWAYS_INLINE T sum(const Vector& v) {
     if constexpr (kWidth == 2) {

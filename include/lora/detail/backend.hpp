@@ -24,9 +24,8 @@ enum class CopyKind : int { host_to_device, device_to_host, device_to_device };
 /// The scalars of one Adam update, worked out in double on the host (see ops/adam.hpp).
 struct AdamScalars {
   double one_minus_beta1, beta1, one_minus_beta2, beta2;
-  double step_size;              // lr / (1 - beta1^t)
-  double sqrt_bias_correction2;  // sqrt(1 - beta2^t)
-  double eps;
+  double step_size;  // lr sqrt(1 - beta2^t) / (1 - beta1^t)
+  double eps;        // eps sqrt(1 - beta2^t)
   double weight_decay;
 };
 

@@ -10,10 +10,11 @@
 #include <lora/ops/lora_linear.hpp>
 #include <lora/tensor.hpp>
 
-// Adam, after Kingma and Ba, 2014 (arXiv 1412.6980), rounded in PyTorch's order:
+// Adam, after Kingma and Ba, 2014 (arXiv 1412.6980), PyTorch's with the bias corrections moved as
+// at the end of the paper's section 2, which saves a division a parameter:
 //   g += weight_decay p
 //   m = β₁ m + (1 - β₁) g,   v = β₂ v + (1 - β₂) g²
-//   p -= lr / (1 - β₁ᵗ) · m / (√v / √(1 - β₂ᵗ) + eps)
+//   p -= lr c / (1 - β₁ᵗ) · m / (√v + c eps)   with c = √(1 - β₂ᵗ)
 // On a dense gradient it moves 28 bytes a parameter; on a factored one, which is formed in
 // registers from dy and x, 24.
 
@@ -33,13 +34,13 @@ namespace lora::inline v0::detail {
 
 inline AdamScalars adam_scalars(const AdamOptions& o, std::int64_t step) {
   const auto t = static_cast<double>(step);
+  const double correction = std::sqrt(1 - std::pow(o.beta2, t));
   return {1 - o.beta1,
           o.beta1,
           1 - o.beta2,
           o.beta2,
-          o.lr / (1 - std::pow(o.beta1, t)),
-          std::sqrt(1 - std::pow(o.beta2, t)),
-          o.eps,
+          o.lr * correction / (1 - std::pow(o.beta1, t)),
+          o.eps * correction,
           o.weight_decay};
 }
 
