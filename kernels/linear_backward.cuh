@@ -8,6 +8,7 @@
 
 #include "kernels/device/compat.cuh"
 #include "kernels/device/lane_columns.cuh"
+#include "kernels/device/quad.cuh"
 #include "kernels/runtime.hpp"
 #include "kernels/tuning_linear.hpp"
 #include "kernels/weight_sinks.cuh"
@@ -52,40 +53,6 @@ struct BackwardArguments {
 
 /// Rows of W whose part of dy is in shared memory at a time.
 inline constexpr int kChunkRows = 128;
-
-/// The four rows by 128 columns of one matrix that a warp works on; a lane's part.
-struct Quad {
-  float4 row[kRowsPerWarp];
-};
-
-template <bool kVector>
-__device__ __forceinline__ void load_quad(const float* data, std::int64_t stride, int rows,
-                                          int columns, int lane, Quad& quad) {
-#pragma unroll
-  for (int r = 0; r < kRowsPerWarp; ++r) {
-    quad.row[r] = load_own_columns<kVector>(data + r * stride, lane, r < rows ? columns : 0);
-  }
-}
-
-template <bool kVector>
-__device__ __forceinline__ void store_quad(float* data, std::int64_t stride, int rows, int columns,
-                                           int lane, const Quad& quad) {
-#pragma unroll
-  for (int r = 0; r < kRowsPerWarp; ++r) {
-    store_columns<kVector>(data + r * stride, lane, r < rows ? columns : 0, quad.row[r]);
-  }
-}
-
-template <class Step, int kStates>
-__device__ __forceinline__ void update_element(const Step& step, float g, Quad (&states)[kStates],
-                                               int r, float float4::*component) {
-  float element[kStates];
-#pragma unroll
-  for (int i = 0; i < kStates; ++i) element[i] = states[i].row[r].*component;
-  step.update(g, element);
-#pragma unroll
-  for (int i = 0; i < kStates; ++i) states[i].row[r].*component = element[i];
-}
 
 /// The rows of dy for a chunk of W's rows, as the warps read them: dy[quad][m] is the four factors
 /// of the quad's rows for row m of the batch, 0 where there is no row.

@@ -13,17 +13,16 @@ namespace lora::inline v0::cuda {
 
 /// Adam with the scalars of one step, rounded to float.
 struct AdamStep {
-  float beta1, one_minus_beta1, beta2, one_minus_beta2, minus_step_size, eps;
-  float weight_decay;
+  float beta1, one_minus_beta1, beta2, one_minus_beta2, minus_step_size, eps, weight_decay;
 
   /// The scalars of the step that is due: from the arguments, or from the table on the device.
   static __device__ __forceinline__ AdamStep of(const detail::AdamSchedule& schedule) {
     const detail::AdamScalars* from_table =
         schedule.of_step ? schedule.of_step + (*schedule.step - 1) : nullptr;
     const detail::AdamScalars s = from_table ? *from_table : schedule.now;
-    return {static_cast<float>(s.beta1),       static_cast<float>(s.one_minus_beta1),
-            static_cast<float>(s.beta2),       static_cast<float>(s.one_minus_beta2),
-            static_cast<float>(-s.step_size),  static_cast<float>(s.eps),
+    return {static_cast<float>(s.beta1),      static_cast<float>(s.one_minus_beta1),
+            static_cast<float>(s.beta2),      static_cast<float>(s.one_minus_beta2),
+            static_cast<float>(-s.step_size), static_cast<float>(s.eps),
             static_cast<float>(s.weight_decay)};
   }
 
