@@ -5,6 +5,7 @@
 #include <lora/device.hpp>
 #include <lora/error.hpp>
 #include <lora/gradient.hpp>
+#include <lora/graph.hpp>
 #include <lora/io/checkpoint.hpp>
 #include <lora/io/file.hpp>
 #include <lora/nn/adapt.hpp>
@@ -30,6 +31,7 @@
 #include <lora/parameter.hpp>
 #include <lora/random.hpp>
 #include <lora/shape.hpp>
+#include <lora/stream.hpp>
 #include <lora/tensor.hpp>
 #include <lora/threads.hpp>
 #include <lora/version.hpp>

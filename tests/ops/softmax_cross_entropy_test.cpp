@@ -80,3 +80,19 @@ TEST_CASE("softmax_cross_entropy needs a label for each row", "[softmax_cross_en
       lora::softmax_cross_entropy(Tensor<float>({3, 10}), Tensor<std::int32_t>({2}), dlogits),
       contains("logits is (3, 10) on cpu, labels is (2,) on cpu"));
 }
+
+TEST_CASE("the losses of steps go to a ring of slots", "[softmax_cross_entropy]") {
+  const Tensor<float> logits = random_tensor<float>({3, 4}, 1);
+  const Tensor<std::int32_t> labels({3}, {0, 3, 1});
+  Tensor<float> dlogits;
+  const double loss = lora::softmax_cross_entropy(logits, labels, dlogits);
+  Tensor<double> losses({3});
+  for (const index_t step : {1, 5}) {
+    const Tensor<index_t> count({1}, {step});
+    lora::softmax_cross_entropy(logits, labels, dlogits, losses, count);
+  }
+  CHECK(same_bits(losses, Tensor<double>({3}, {loss, loss, 0.0})));
+  Tensor<double> none({0});
+  CHECK_THROWS_AS(lora::softmax_cross_entropy(logits, labels, dlogits, none, Tensor<index_t>({1})),
+                  lora::ShapeError);
+}

@@ -54,6 +54,23 @@ class HostBackend {
       std::memcpy(to, from, bytes);
       return 0;
     };
+    table_.allocate_pinned = [](void** memory, std::size_t bytes) {
+      *memory = std::malloc(bytes);
+      return *memory ? 0 : 2;
+    };
+    table_.release_pinned = [](void* memory) noexcept { std::free(memory); };
+    table_.create_stream = [](void** stream) {
+      *stream = new char;
+      ++streams();
+      return 0;
+    };
+    table_.destroy_stream = [](void* stream) noexcept {
+      --streams();
+      delete static_cast<char*>(stream);
+    };
+    table_.synchronize = [](void*) { return 0; };
+    // Its kernels are calls, which cannot be recorded.
+    table_.begin_capture = [](void*) { return 801; };
     set<&lora::cpu::fill<float>>(table_.fill);
     set<&lora::cpu::scale<float>>(table_.scale);
     set<&lora::cpu::add_scaled<float>>(table_.add_scaled);
@@ -95,6 +112,12 @@ class HostBackend {
 
   /// How many blocks of its memory are in use.
   static int& blocks() {
+    static int count = 0;
+    return count;
+  }
+
+  /// How many streams are there.
+  static int& streams() {
     static int count = 0;
     return count;
   }

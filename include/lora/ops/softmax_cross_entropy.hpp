@@ -6,6 +6,7 @@
 
 #include <lora/cpu/softmax_cross_entropy.hpp>
 #include <lora/detail/dispatch.hpp>
+#include <lora/detail/pinned.hpp>
 #include <lora/error.hpp>
 #include <lora/tensor.hpp>
 
@@ -19,16 +20,13 @@ inline constexpr std::int32_t kIgnoreIndex = -100;
 
 }  // namespace lora::inline v0
 
-namespace lora::inline v0::ops {
+namespace lora::inline v0::detail {
 
-/// The mean cross-entropy over the rows whose label is not kIgnoreIndex, and its gradient with
-/// respect to the logits, in one pass; `dlogits` is resized to fit. The loss is NaN when no row
-/// counts. Throws ValueError on any other label outside [0, C).
 template <class T>
-double softmax_cross_entropy(const Tensor<T>& logits, const Tensor<std::int32_t>& labels,
-                             Tensor<T>& dlogits) {
+void softmax_cross_entropy(const Tensor<T>& logits, const Tensor<std::int32_t>& labels,
+                           Tensor<T>& dlogits, const LossSlots& loss) {
   constexpr const char* kOp = "softmax_cross_entropy";
-  detail::require_equal_dims(kOp, "logits", logits, 0, "labels", labels, 0);
+  require_equal_dims(kOp, "logits", logits, 0, "labels", labels, 0);
   const MatrixView<const T> z = logits.matrix();
   if (labels.device() == Device::cpu) {
     for (index_t i = 0; i < labels.numel(); ++i) {
@@ -40,11 +38,48 @@ double softmax_cross_entropy(const Tensor<T>& logits, const Tensor<std::int32_t>
     }
   }
   dlogits.resize(logits.shape(), logits.device());
-  double loss = 0;
-  detail::dispatch<T>(kOp, logits.device(), cpu::softmax_cross_entropy<T>,
-                      &detail::Backend::softmax_cross_entropy, z, labels.vector(), dlogits.matrix(),
-                      detail::LossSlots{&loss, 1, nullptr});
-  return loss;
+  dispatch<T>(kOp, logits.device(), cpu::softmax_cross_entropy<T>, &Backend::softmax_cross_entropy,
+              z, labels.vector(), dlogits.matrix(), loss);
+}
+
+}  // namespace lora::inline v0::detail
+
+namespace lora::inline v0::ops {
+
+/// The mean cross-entropy over the rows whose label is not kIgnoreIndex, and its gradient with
+/// respect to the logits, in one pass; `dlogits` is resized to fit. The loss is NaN when no row
+/// counts. Throws ValueError on any other label outside [0, C); on a GPU, where labels are not
+/// looked at beforehand, a negative one takes its row out and a larger one makes the loss NaN.
+template <class T>
+double softmax_cross_entropy(const Tensor<T>& logits, const Tensor<std::int32_t>& labels,
+                             Tensor<T>& dlogits) {
+  if (logits.device() == Device::cpu) {
+    double loss = 0;
+    detail::softmax_cross_entropy(logits, labels, dlogits, {&loss, 1, nullptr});
+    return loss;
+  }
+  const detail::Backend& table = detail::backend();
+  thread_local const detail::PinnedMemory<double> loss(1);
+  detail::softmax_cross_entropy(logits, labels, dlogits, {loss.data(), 1, nullptr});
+  detail::check_memory("softmax_cross_entropy", table.synchronize(detail::current_stream));
+  return *loss.data();
+}
+
+/// As above, without waiting for the GPU, so that it can be captured in a graph: the loss goes to
+/// losses[(step - 1) % losses.numel()] for the step counted from 1, step: (1,). All on one device.
+template <class T>
+void softmax_cross_entropy(const Tensor<T>& logits, const Tensor<std::int32_t>& labels,
+                           Tensor<T>& dlogits, Tensor<double>& losses,
+                           const Tensor<index_t>& step) {
+  constexpr const char* kOp = "softmax_cross_entropy";
+  detail::require_same_device(kOp, "losses", losses, "logits", logits);
+  detail::require_same_device(kOp, "step", step, "logits", logits);
+  if (losses.empty() || step.numel() != 1) {
+    throw ShapeError(std::string(kOp) + ": losses is " + describe(losses) + ", step is " +
+                     describe(step) + ": expected at least one loss, and one step");
+  }
+  detail::softmax_cross_entropy(logits, labels, dlogits,
+                                {losses.data(), losses.numel(), step.data()});
 }
 
 }  // namespace lora::inline v0::ops

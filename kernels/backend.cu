@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: MIT
+#include <lora/cuda.hpp>
+#include <lora/detail/backend.hpp>
+
+#include "kernels/launchers.hpp"
+#include "kernels/runtime.hpp"
+
+// The table that <lora/cuda.hpp> registers, and so the index of this folder: launchers.hpp says
+// which file each function stands in.
+
+namespace lora::inline v0::detail {
+
+const Backend* cuda_backend_table(HeaderVersion) noexcept {
+  static constexpr Backend kTable{
+      .abi = 1,
+      .size = sizeof(Backend),
+      .unavailable = cuda::unavailable,
+      .device_name = cuda::device_name,
+      .error_text = cuda::error_text,
+      .allocate = cuda::allocate,
+      .release = cuda::release,
+      .allocate_pinned = cuda::allocate_pinned,
+      .release_pinned = cuda::release_pinned,
+      .copy = cuda::copy,
+      .create_stream = cuda::create_stream,
+      .destroy_stream = cuda::destroy_stream,
+      .synchronize = cuda::synchronize,
+      .begin_capture = cuda::begin_capture,
+      .end_capture = cuda::end_capture,
+      .launch_graph = cuda::launch_graph,
+      .destroy_graph = cuda::destroy_graph,
+      .fill = cuda::fill,
+      .scale = cuda::scale,
+      .add_scaled = cuda::add_scaled,
+      .relu = cuda::relu,
+      .relu_backward = cuda::relu_backward,
+      .argmax = cuda::argmax,
+      .count_errors = cuda::count_errors,
+      .normalize_rows = cuda::normalize_rows,
+      .next_batch = cuda::next_batch,
+      .linear = cuda::linear,
+      .linear_backward_input = cuda::linear_backward_input,
+      .linear_backward_weight = cuda::linear_backward_weight,
+      .linear_backward_bias = cuda::linear_backward_bias,
+      .lora_linear = cuda::lora_linear,
+      .lora_linear_backward_input = cuda::lora_linear_backward_input,
+      .lora_merge = cuda::lora_merge,
+      .softmax_cross_entropy = cuda::softmax_cross_entropy,
+      .adam = cuda::adam,
+      .adam_factored = cuda::adam_factored,
+      .sgd = cuda::sgd,
+      .sgd_factored = cuda::sgd_factored,
+      .linear_backward_adam = cuda::linear_backward_adam,
+      .linear_backward_sgd = cuda::linear_backward_sgd,
+      .lora_linear_backward_adam = cuda::lora_linear_backward_adam,
+  };
+  return &kTable;
+}
+
+}  // namespace lora::inline v0::detail

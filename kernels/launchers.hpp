@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <cstdint>
+
+#include <lora/activation.hpp>
+#include <lora/detail/backend.hpp>
+#include <lora/view.hpp>
+
+// Every function behind the table that launches kernels, grouped by the file that defines it. Each
+// has the name and the arguments of its slot (lora/detail/backend.hpp) and of its op (lora/ops/,
+// where the formula and the shapes stand), enqueues its work in `stream` and returns 0 or a code of
+// CUDA's. Views have been checked by the op; any of them may be empty.
+
+namespace lora::inline v0::cuda {
+
+using detail::AdamMatrix;
+using detail::AdamSchedule;
+using detail::AdamVector;
+using detail::LossSlots;
+
+using Matrix = MatrixView<float>;
+using ConstMatrix = MatrixView<const float>;
+using Vector = VectorView<float>;
+using ConstVector = VectorView<const float>;
+using Labels = VectorView<const std::int32_t>;
+
+// elementwise.cu
+int fill(Vector y, double value, void* stream);
+int scale(Vector y, double factor, void* stream);
+int add_scaled(ConstVector x, Vector y, double factor, void* stream);
+
+// relu.cu
+int relu(ConstVector x, Vector y, void* stream);
+int relu_backward(ConstVector y, ConstVector dy, Vector dx, void* stream);
+
+// argmax.cu
+int argmax(ConstMatrix x, VectorView<std::int32_t> indices, void* stream);
+
+// count_errors.cu
+int count_errors(Labels predictions, Labels labels, VectorView<std::int64_t> wrong, void* stream);
+
+// normalize_rows.cu
+int normalize_rows(MatrixView<const std::uint8_t> x, VectorView<const std::int64_t> rows, Matrix y,
+                   double mean, double std, void* stream);
+
+// next_batch.cu
+int next_batch(MatrixView<const std::uint8_t> images, Labels labels,
+               VectorView<const std::int64_t> order, std::int64_t* step, Matrix y,
+               VectorView<std::int32_t> batch_labels, double mean, double std, void* stream);
+
+// linear.cu
+int linear(ConstMatrix x, ConstMatrix w, ConstVector bias, Matrix y, Activation activation,
+           void* stream);
+int linear_backward_input(ConstMatrix dy, ConstMatrix w, ConstMatrix relu_output, Matrix dx,
+                          void* stream);
+int linear_backward_weight(ConstMatrix dy, ConstMatrix x, Matrix dw, bool accumulate, void* stream);
+
+// linear_backward_bias.cu
+int linear_backward_bias(ConstMatrix dy, Vector db, bool accumulate, void* stream);
+
+// lora_linear.cu
+int lora_linear(ConstMatrix x, ConstMatrix w, ConstVector bias, ConstMatrix a, ConstMatrix b,
+                Matrix h, Matrix y, double scale, Activation activation, void* stream);
+int lora_linear_backward_input(ConstMatrix dy, ConstMatrix w, ConstMatrix a, ConstMatrix b,
+                               ConstMatrix relu_output, Matrix dh, Matrix dx, double scale,
+                               void* stream);
+
+// lora_merge.cu
+int lora_merge(ConstMatrix a, ConstMatrix b, Matrix w, double scale, void* stream);
+
+// softmax_cross_entropy.cu
+int softmax_cross_entropy(ConstMatrix logits, Labels labels, Matrix dlogits, LossSlots loss,
+                          void* stream);
+
+// adam.cu
+int adam(ConstVector gradient, AdamVector<float> p, AdamSchedule schedule, void* stream);
+
+// sgd.cu
+int sgd(ConstVector gradient, Vector value, double lr, double weight_decay, void* stream);
+
+// linear_update.cu
+int adam_factored(ConstMatrix dy, ConstMatrix x, AdamMatrix<float> p, AdamSchedule schedule,
+                  void* stream);
+int sgd_factored(ConstMatrix dy, ConstMatrix x, Matrix value, double lr, double weight_decay,
+                 void* stream);
+int linear_backward_adam(ConstMatrix dy, ConstMatrix x, AdamMatrix<float> weight,
+                         AdamVector<float> bias, ConstMatrix relu_output, Matrix dx,
+                         AdamSchedule schedule, void* stream);
+int linear_backward_sgd(ConstMatrix dy, ConstMatrix x, Matrix weight, ConstMatrix relu_output,
+                        Matrix dx, double lr, double weight_decay, void* stream);
+int lora_linear_backward_adam(ConstMatrix dy, ConstMatrix x, ConstMatrix w, ConstMatrix h,
+                              AdamMatrix<float> a, AdamMatrix<float> b, ConstMatrix relu_output,
+                              Matrix dh, Matrix dx, double scale, AdamSchedule schedule,
+                              void* stream);
+
+}  // namespace lora::inline v0::cuda

@@ -1,0 +1,412 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <type_traits>
+
+#include "kernels/device/compat.cuh"
+#include "kernels/device/lane_columns.cuh"
+#include "kernels/runtime.hpp"
+#include "kernels/tuning_linear.hpp"
+#include "kernels/weight_sinks.cuh"
+#include "kernels/workspace.hpp"
+
+// The backward pass of a linear layer for batches of few rows, in one visit of the weight:
+//     dx = dy W (+ dh A), made 0 where the ReLU in front gave 0, and dyᵀ x to a sink that updates
+//     W.
+// Every element of W (and of m and v) is read once and, with a sink, written once. Beside that move
+// dy, x and dx, and twice the partial sums of dx: 8 row_blocks B I bytes, which stay in L2.
+
+namespace lora::inline v0::cuda {
+
+/// The sink of a launch that only wants dx.
+struct NoSink {
+  static constexpr int kStates = 0;
+  struct Step {};
+  __device__ __forceinline__ Step step() const { return {}; }
+};
+
+struct BackwardArguments {
+  const float* dy;  // (batch, out)
+  std::int64_t dy_stride;
+  const float* x;  // (batch, in); unused without a sink
+  std::int64_t x_stride;
+  const float* w;  // (out, in), what dx is computed from; the sink's first matrix where it has one
+  std::int64_t w_stride;
+  const float* relu_output;  // (batch, in); null: no ReLU
+  std::int64_t relu_stride;
+  float* dx;  // (batch, in)
+  std::int64_t dx_stride;
+  const float* dh;  // (batch, rank)
+  std::int64_t dh_stride;
+  const float* a;  // (rank, in)
+  std::int64_t a_stride;
+  int rank;  // 0: no low-rank term
+  int batch, in, out;
+  int columns, rows;  // of a block's share of W
+  bool vector;        // rows of W, of what the sink changes and of A, 16 bytes at a time
+  Workspace workspace;
+};
+
+/// Rows of W whose part of dy is in shared memory at a time.
+inline constexpr int kChunkRows = 128;
+
+/// The four rows by 128 columns of one matrix that a warp works on; a lane's part.
+struct Quad {
+  float4 row[kRowsPerWarp];
+};
+
+template <bool kVector>
+__device__ __forceinline__ void load_quad(const float* data, std::int64_t stride, int rows,
+                                          int columns, int lane, Quad& quad) {
+#pragma unroll
+  for (int r = 0; r < kRowsPerWarp; ++r) {
+    quad.row[r] = load_own_columns<kVector>(data + r * stride, lane, r < rows ? columns : 0);
+  }
+}
+
+template <bool kVector>
+__device__ __forceinline__ void store_quad(float* data, std::int64_t stride, int rows, int columns,
+                                           int lane, const Quad& quad) {
+#pragma unroll
+  for (int r = 0; r < kRowsPerWarp; ++r) {
+    store_columns<kVector>(data + r * stride, lane, r < rows ? columns : 0, quad.row[r]);
+  }
+}
+
+template <class Step, int kStates>
+__device__ __forceinline__ void update_element(const Step& step, float g, Quad (&states)[kStates],
+                                               int r, float float4::*component) {
+  float element[kStates];
+#pragma unroll
+  for (int i = 0; i < kStates; ++i) element[i] = states[i].row[r].*component;
+  step.update(g, element);
+#pragma unroll
+  for (int i = 0; i < kStates; ++i) states[i].row[r].*component = element[i];
+}
+
+/// The rows of dy for a chunk of W's rows, as the warps read them: dy[quad][m] is the four factors
+/// of the quad's rows for row m of the batch, 0 where there is no row.
+__device__ __forceinline__ void stage_factors(const BackwardArguments& p, int first_row, int rows,
+                                              int padded_batch, float* dy) {
+  const int padded_rows = (rows + kRowsPerWarp - 1) / kRowsPerWarp * kRowsPerWarp;
+  for (int i = static_cast<int>(threadIdx.x); i < padded_rows * padded_batch;
+       i += static_cast<int>(blockDim.x)) {
+    const int row = i % padded_rows;
+    const int m = i / padded_rows;
+    const bool exists = row < rows && m < p.batch;
+    dy[(row / kRowsPerWarp * padded_batch + m) * kRowsPerWarp + row % kRowsPerWarp] =
+        exists ? p.dy[m * p.dy_stride + first_row + row] : 0.0f;
+  }
+}
+
+/// Stores a lane's four elements of dx.
+__device__ __forceinline__ void store_dx(const BackwardArguments& p, int m, int first_column,
+                                         int columns, int lane, float4 sum) {
+  const float value[kLaneColumns] = {sum.x, sum.y, sum.z, sum.w};
+#pragma unroll
+  for (int j = 0; j < kLaneColumns; ++j) {
+    const int c = p.vector ? lane_column<true>(lane, j) : lane_column<false>(lane, j);
+    if (c >= columns) continue;
+    const int k = first_column + c;
+    const bool off = p.relu_output != nullptr && p.relu_output[m * p.relu_stride + k] <= 0.0f;
+    p.dx[m * p.dx_stride + k] = off ? 0.0f : value[j];
+  }
+}
+
+/// Rows [first, end) of the bias, by the gradient Σ dy over the batch.
+template <class Sink>
+__device__ __forceinline__ void update_bias(const BackwardArguments& p, const Sink& bias, int first,
+                                            int end) {
+  const typename Sink::Step step = bias.step();
+  for (int o = first + static_cast<int>(threadIdx.x); o < end; o += static_cast<int>(blockDim.x)) {
+    float gradient = 0;
+    for (int m = 0; m < p.batch; ++m) gradient = __fadd_rn(gradient, p.dy[m * p.dy_stride + o]);
+    float element[Sink::kStates];
+#pragma unroll
+    for (int i = 0; i < Sink::kStates; ++i) element[i] = *bias.row(i, o);
+    step.update(gradient, element);
+#pragma unroll
+    for (int i = 0; i < Sink::kStates; ++i) *bias.row(i, o) = element[i];
+  }
+}
+
+/// Where row m of the partial sum of dx stands that row block j of this range of columns leaves.
+__device__ __forceinline__ float4* partial_row(const BackwardArguments& p, int j, int m) {
+  const std::int64_t block = static_cast<std::int64_t>(blockIdx.x) * gridDim.y + j;
+  return reinterpret_cast<float4*>(p.workspace.partials) + (block * p.batch + m) * kWarpSize;
+}
+
+/// sum += dh A, whose rows are shared among the row blocks and, within one, among the warps.
+template <int kBatch>
+__device__ __forceinline__ void add_low_rank(const BackwardArguments& p, int first, int batch,
+                                             int first_column, int columns, int warp, int warps,
+                                             int lane, float4 (&sum)[kBatch]) {
+  const int blocks = static_cast<int>(gridDim.y);
+  for (int r = static_cast<int>(blockIdx.y) + blocks * warp; r < p.rank; r += blocks * warps) {
+    const float* const row = p.a + r * p.a_stride + first_column;
+    const float4 v =
+        p.vector ? load_columns<true>(row, lane, columns) : load_columns<false>(row, lane, columns);
+#pragma unroll
+    for (int m = 0; m < kBatch; ++m) {
+      if (m < batch) multiply_add(p.dh[(first + m) * p.dh_stride + r], v, sum[m]);
+    }
+  }
+}
+
+/// Block (i, j) takes the columns [i columns, …) and the rows [j rows, …) of W; kBatch rows of dx
+/// are summed in registers at a time, 0: dx is not wanted. In the last pass over the batch, or the
+/// only, the gradient of each four by four elements is summed over the whole batch in order, so the
+/// update sees the bits that a separate launch would, and W, m and v go back.
+///
+/// `bias`, where it has a first matrix, takes the sum of dy over the batch, by the blocks of the
+/// first columns.
+///
+/// The sums of the blocks of one range of columns are added by the last of them to arrive, in the
+/// order of the blocks, not of arrival: the bits are the same every time. A second kernel would do
+/// it with more blocks but costs another launch, more than the 8 row_blocks B columns bytes take.
+template <int kBatch, class Sink>
+__global__ void __launch_bounds__(backward_warps(kBatch) * kWarpSize, 1)
+    linear_backward_kernel(BackwardArguments p, Sink sink, Sink bias) {
+  constexpr bool kHasSink = Sink::kStates > 0;
+  LORA_DYNAMIC_SHARED_MEMORY(float, shared);
+  LORA_SHARED_MEMORY(typename Sink::Step, shared_step, 1);
+  LORA_SHARED_MEMORY(bool, shared_is_last, 1);
+
+  const int thread = static_cast<int>(threadIdx.x);
+  const int threads = static_cast<int>(blockDim.x);
+  const int lane = thread % kWarpSize;
+  const int warp = thread / kWarpSize;
+  const int warps = threads / kWarpSize;
+  const int first_column = static_cast<int>(blockIdx.x) * p.columns;
+  const int columns = min(p.columns, p.in - first_column);
+  const int first_row = static_cast<int>(blockIdx.y) * p.rows;
+  const int end_row = min(first_row + p.rows, p.out);
+  const int row_blocks = static_cast<int>(gridDim.y);
+  constexpr int kPass = kBatch > 0 ? kBatch : 1;
+  const int padded_batch = (p.batch + kPass - 1) / kPass * kPass;
+
+  float* const dy = shared;
+  float* const x = dy + min(p.rows, kChunkRows) * padded_batch;
+  float* const dx_sums = x + (kHasSink ? p.batch * kWarpColumns : 0);
+
+  if constexpr (kHasSink) {
+    if (thread == 0) shared_step[0] = sink.step();
+    for (int i = thread; i < p.batch * kWarpColumns; i += threads) {
+      const int m = i / kWarpColumns;
+      const int c = i % kWarpColumns;
+      x[m * kWarpColumns + lane_slot(p.vector, c)] =
+          c < columns ? p.x[m * p.x_stride + first_column + c] : 0.0f;
+    }
+  }
+
+  for (int first = 0; first == 0 || (kBatch > 0 && first < p.batch); first += kPass) {
+    [[maybe_unused]] const bool is_last_pass = kBatch == 0 || first + kBatch >= p.batch;
+    float4 sum[kBatch > 0 ? kBatch : 1] = {};
+    for (int chunk = first_row; chunk < end_row; chunk += kChunkRows) {
+      const int chunk_rows = min(kChunkRows, end_row - chunk);
+      if (first == 0 || p.rows > kChunkRows) {
+        if (first > 0 || chunk > first_row) __syncthreads();
+        stage_factors(p, chunk, chunk_rows, padded_batch, dy);
+        __syncthreads();
+      }
+      for (int row = kRowsPerWarp * warp; row < chunk_rows; row += kRowsPerWarp * warps) {
+        const int rows = chunk_rows - row;
+        const float4* const factors =
+            reinterpret_cast<const float4*>(dy) + row / kRowsPerWarp * padded_batch;
+        Quad states[kHasSink ? Sink::kStates : 1] = {};
+        if constexpr (kHasSink) {
+          if (kBatch > 0 || sink.reads()) {
+#pragma unroll
+            for (int i = 0; i < Sink::kStates; ++i) {
+              if (i > 0 && !is_last_pass) break;
+              const float* const from = sink.row(i, chunk + row) + first_column;
+              if (p.vector) {
+                load_quad<true>(from, sink.stride[i], rows, columns, lane, states[i]);
+              } else {
+                load_quad<false>(from, sink.stride[i], rows, columns, lane, states[i]);
+              }
+            }
+          }
+        } else {
+          const float* const from = p.w + (chunk + row) * p.w_stride + first_column;
+          if (p.vector) {
+            load_quad<true>(from, p.w_stride, rows, columns, lane, states[0]);
+          } else {
+            load_quad<false>(from, p.w_stride, rows, columns, lane, states[0]);
+          }
+        }
+        if constexpr (kBatch > 0) {
+#pragma unroll
+          for (int m = 0; m < kBatch; ++m) {
+            const float4 factor = factors[first + m];
+            multiply_add(factor.x, states[0].row[0], sum[m]);
+            multiply_add(factor.y, states[0].row[1], sum[m]);
+            multiply_add(factor.z, states[0].row[2], sum[m]);
+            multiply_add(factor.w, states[0].row[3], sum[m]);
+          }
+        }
+        if constexpr (kHasSink) {
+          if (!is_last_pass) continue;
+          Quad gradient = {};
+          for (int m = 0; m < p.batch; ++m) {
+            const float4 factor = factors[m];
+            const float4 v = reinterpret_cast<const float4*>(x)[m * kWarpSize + lane];
+            multiply_add(factor.x, v, gradient.row[0]);
+            multiply_add(factor.y, v, gradient.row[1]);
+            multiply_add(factor.z, v, gradient.row[2]);
+            multiply_add(factor.w, v, gradient.row[3]);
+          }
+          const typename Sink::Step step = shared_step[0];
+#pragma unroll
+          for (int r = 0; r < kRowsPerWarp; ++r) {
+            update_element(step, gradient.row[r].x, states, r, &float4::x);
+            update_element(step, gradient.row[r].y, states, r, &float4::y);
+            update_element(step, gradient.row[r].z, states, r, &float4::z);
+            update_element(step, gradient.row[r].w, states, r, &float4::w);
+          }
+#pragma unroll
+          for (int i = 0; i < Sink::kStates; ++i) {
+            float* const to = sink.row(i, chunk + row) + first_column;
+            if (p.vector) {
+              store_quad<true>(to, sink.stride[i], rows, columns, lane, states[i]);
+            } else {
+              store_quad<false>(to, sink.stride[i], rows, columns, lane, states[i]);
+            }
+          }
+        }
+      }
+    }
+    if constexpr (kBatch > 0) {
+      const int batch = min(kBatch, p.batch - first);
+      add_low_rank<kBatch>(p, first, batch, first_column, columns, warp, warps, lane, sum);
+#pragma unroll
+      for (int m = 0; m < kBatch; ++m) {
+        reinterpret_cast<float4*>(dx_sums)[(warp * kBatch + m) * kWarpSize + lane] = sum[m];
+      }
+      __syncthreads();
+      for (int i = thread; i < batch * kWarpSize; i += threads) {
+        float4 total = reinterpret_cast<const float4*>(dx_sums)[i];
+        for (int j = 1; j < warps; ++j) {
+          total = add(total, reinterpret_cast<const float4*>(dx_sums)[j * kBatch * kWarpSize + i]);
+        }
+        const int m = first + i / kWarpSize;
+        if (row_blocks == 1) {
+          store_dx(p, m, first_column, columns, i % kWarpSize, total);
+        } else {
+          partial_row(p, static_cast<int>(blockIdx.y), m)[i % kWarpSize] = total;
+        }
+      }
+      __syncthreads();
+    }
+  }
+  if constexpr (kHasSink) {
+    if (bias.data[0] != nullptr && blockIdx.x == 0) update_bias(p, bias, first_row, end_row);
+  }
+  if constexpr (kBatch > 0) {
+    if (row_blocks == 1) return;
+    __threadfence();
+    __syncthreads();
+    if (thread == 0) {
+      const unsigned last = static_cast<unsigned>(row_blocks - 1);
+      shared_is_last[0] = atomicInc(p.workspace.arrivals + blockIdx.x, last) == last;
+    }
+    __syncthreads();
+    if (!shared_is_last[0]) return;
+    __threadfence();
+    for (int i = thread; i < p.batch * kWarpSize; i += threads) {
+      const int m = i / kWarpSize;
+      float4 total = __ldcg(partial_row(p, 0, m) + i % kWarpSize);
+#pragma unroll 8
+      for (int j = 1; j < row_blocks; ++j) {
+        total = add(total, __ldcg(partial_row(p, j, m) + i % kWarpSize));
+      }
+      store_dx(p, m, first_column, columns, i % kWarpSize, total);
+    }
+  }
+}
+
+/// The operands of the thin backward pass; `w` is what dx is computed from.
+inline BackwardArguments backward_arguments(ConstMatrix dy, ConstMatrix x, ConstMatrix w,
+                                            ConstMatrix relu_output, Matrix dx) {
+  BackwardArguments p{};
+  p.dy = dy.data;
+  p.dy_stride = dy.stride;
+  p.x = x.data;
+  p.x_stride = x.stride;
+  p.w = w.data;
+  p.w_stride = w.stride;
+  p.relu_output = relu_output.data;
+  p.relu_stride = relu_output.stride;
+  p.dx = dx.data;
+  p.dx_stride = dx.stride;
+  p.batch = static_cast<int>(dy.rows);
+  p.out = static_cast<int>(w.rows);
+  p.in = static_cast<int>(w.cols);
+  p.vector = has_vector_rows(w);
+  return p;
+}
+
+template <int kBatch, class Sink>
+cudaError_t launch_backward_pass(BackwardArguments& p, const BackwardConfig& config,
+                                 const Sink& sink, const Sink& bias, cudaStream_t stream) {
+  const auto batch = static_cast<std::size_t>(p.batch);
+  const auto padded = static_cast<std::size_t>(round_up(p.batch, kBatch > 0 ? kBatch : 1));
+  const auto warps = static_cast<std::size_t>(config.warps);
+  const std::size_t floats = static_cast<std::size_t>(std::min(config.rows, kChunkRows)) * padded +
+                             (Sink::kStates > 0 ? batch * kWarpColumns : 0) +
+                             warps * kBatch * kWarpColumns;
+  constexpr std::size_t kLeast = 4;  // an empty batch has no use for any
+  const LaunchConfig launch_config{
+      dim3(static_cast<unsigned>(config.column_blocks), static_cast<unsigned>(config.row_blocks)),
+      static_cast<unsigned>(config.warps * kWarpSize), std::max(floats, kLeast) * sizeof(float),
+      stream};
+  return launch(linear_backward_kernel<kBatch, Sink>, launch_config, p, sink, bias);
+}
+
+/// The sink alone, without dx.
+template <class Sink>
+int launch_sink(BackwardArguments p, const Sink& sink, const Sink& bias, void* stream) {
+  if (p.out == 0) return cudaSuccess;
+  const BackwardConfig config = backward_config({p.batch, p.in, p.out});
+  p.columns = config.columns;
+  p.rows = config.rows;
+  return code_of(launch_backward_pass<0>(p, config, sink, bias, as_stream(stream)));
+}
+
+/// dx, unless it is null or the batch is empty, and the sink.
+template <class Sink>
+int launch_backward(BackwardArguments p, const Sink& sink, const Sink& bias, void* stream) {
+  if (p.dx == nullptr || p.batch == 0) {
+    if constexpr (Sink::kStates > 0) {
+      return launch_sink(p, sink, bias, stream);
+    } else {
+      return cudaSuccess;
+    }
+  }
+  const BackwardConfig config = backward_config({p.batch, p.in, p.out});
+  p.columns = config.columns;
+  p.rows = config.rows;
+  if (config.row_blocks > 1) {
+    const std::size_t blocks = static_cast<std::size_t>(config.column_blocks) *
+                               static_cast<std::size_t>(config.row_blocks);
+    const int error =
+        reserve_workspace(blocks * static_cast<std::size_t>(p.batch) * kWarpColumns,
+                          static_cast<std::size_t>(config.column_blocks), stream, &p.workspace);
+    if (error != cudaSuccess) return error;
+  }
+  switch (config.batch_rows) {
+    case 1:
+      return code_of(launch_backward_pass<1>(p, config, sink, bias, as_stream(stream)));
+    case 4:
+      return code_of(launch_backward_pass<4>(p, config, sink, bias, as_stream(stream)));
+    case 10:
+      return code_of(launch_backward_pass<10>(p, config, sink, bias, as_stream(stream)));
+    default:
+      return code_of(launch_backward_pass<16>(p, config, sink, bias, as_stream(stream)));
+  }
+}
+
+}  // namespace lora::inline v0::cuda
