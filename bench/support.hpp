@@ -40,6 +40,11 @@ inline Tensor<float> random(lora::Shape shape, std::uint64_t seed) {
   return x;
 }
 
+[[noreturn]] inline void wrong(const char* name) {
+  std::fprintf(stderr, "%s: a wrong result is not worth timing\n", name);
+  std::exit(1);
+}
+
 /// Compares sampled elements of y (rows x cols) with `expected(i, j)`, worked out in double, and
 /// ends the program when one is wrong. `scale` is the size of the sum's terms times √terms.
 template <class Expected>
@@ -75,11 +80,31 @@ inline void report(benchmark::State& state, double flops, double bytes) {
   state.counters["GB/s"] = rate(bytes);
 }
 
-/// The linear layers of the study at its batch size, then square ones: {B, O, I}.
-inline void layer_shapes(benchmark::internal::Benchmark* b) {
+/// The linear layers of the study at its batch size: {B, O, I}.
+inline void thin_layer_shapes(benchmark::internal::Benchmark* b) {
   b->ArgNames({"B", "O", "I"});
   b->Args({10, 1000, 784})->Args({10, 1500, 1000})->Args({10, 1300, 1500})->Args({10, 10, 1300});
+  b->Unit(benchmark::kMicrosecond)->UseRealTime();
+}
+
+/// The same, then square ones.
+inline void layer_shapes(benchmark::internal::Benchmark* b) {
+  thin_layer_shapes(b);
   for (const int size : {512, 1024, 2048, 4096}) b->Args({size, size, size});
+}
+
+/// The study's layers with rank 1, then larger ones: {B, O, I, R}.
+inline void lora_shapes(benchmark::internal::Benchmark* b) {
+  b->ArgNames({"B", "O", "I", "R"});
+  b->Args({10, 1000, 784, 1})->Args({10, 1500, 1000, 1})->Args({10, 1300, 1500, 1});
+  b->Args({10, 10, 1300, 1})->Args({10, 1300, 1500, 16})->Args({1024, 1024, 1024, 16});
+  b->Unit(benchmark::kMicrosecond)->UseRealTime();
+}
+
+/// The study's logits and hidden layer, then a large vocabulary: {B, C}.
+inline void row_shapes(benchmark::internal::Benchmark* b) {
+  b->ArgNames({"B", "C"});
+  b->Args({10, 10})->Args({10, 1300})->Args({64, 32000});
   b->Unit(benchmark::kMicrosecond)->UseRealTime();
 }
 

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstring>
 
+#include <lora/data/graph_trainer.hpp>
 #include <lora/data/idx.hpp>
 
 #include "mnist_lora/json_output.hpp"
@@ -28,13 +29,20 @@ std::vector<index_t> first_batch(const DataLoader<float>& loader, int batch) {
 }
 
 bool same_bits(const Tensor<float>& x, const Tensor<float>& y) {
-  return x.shape() == y.shape() && std::memcmp(x.data(), y.data(), x.span().size_bytes()) == 0;
+  const Tensor<float> a = x.to(lora::Device::cpu), b = y.to(lora::Device::cpu);
+  return a.shape() == b.shape() && std::memcmp(a.data(), b.data(), a.span().size_bytes()) == 0;
+}
+
+void require_number(double loss, const std::string& label, index_t batch) {
+  if (std::isfinite(loss)) return;
+  throw lora::Error(label + ": the loss is " + std::to_string(loss) + " at batch " +
+                    std::to_string(batch) + "; a smaller --lr may help");
 }
 
 }  // namespace
 
 Study::Study(const Settings& settings, const lora::Mnist& data, bool quiet, lora::Device device)
-    : data_(data), quiet_(quiet), generator_(settings.seed) {
+    : data_(data), quiet_(quiet), device_(device), generator_(settings.seed) {
   result_.settings = settings;
   result_.data_name = data.name;
   const index_t sizes[] = {784, 1000, 1500, 1300, 10};
@@ -50,38 +58,54 @@ Study::Study(const Settings& settings, const lora::Mnist& data, bool quiet, lora
   if (settings.limit_train > 0) pretrain_set_ = lora::take_first(data.train, settings.limit_train);
 }
 
-std::vector<double> Study::train(DataLoader<float>& loader, index_t batches,
-                                 lora::Adam<float>& adam, const std::string& label,
+std::vector<double> Study::train(const lora::LabeledImages& set, DataLoader<float>& loader,
+                                 index_t batches, lora::Adam<float>& adam, const std::string& label,
                                  double& seconds) {
   std::vector<double> losses;
-  lora::Saved<float> saved;
-  Tensor<float> dlogits;
   ProgressBar progress(label, batches, quiet_);
-  for (index_t i = 0; i < batches; ++i) {
-    const auto& [images, labels] = loader.batch(i);
-    const Tensor<float>& logits = net_.forward(images, saved);
-    const double loss = lora::softmax_cross_entropy(logits, labels, dlogits);
-    if (!std::isfinite(loss)) {
-      throw lora::Error(label + ": the loss is " + std::to_string(loss) + " at batch " +
-                        std::to_string(i) + "; a smaller --lr may help");
-    }
-    adam.backward_and_step(net_, dlogits, saved);
+  const auto report = [&](double loss) {
+    require_number(loss, label, static_cast<index_t>(losses.size()));
     losses.push_back(loss);
     progress.step(loss);
+  };
+  if (device_ != lora::Device::cpu) {
+    const auto whole_batches =
+        static_cast<std::size_t>(std::min<index_t>(batches, set.size() / result_.settings.batch));
+    lora::GraphTrainer trainer(net_, adam, set, result_.settings.batch);
+    trainer.run(std::span(loader.order()).first(whole_batches * batch_size()), report);
+  }
+  // On the CPU all of them; on a GPU the last one, where it is smaller than the others.
+  lora::Saved<float> saved;
+  Tensor<float> dlogits;
+  for (auto i = static_cast<index_t>(losses.size()); i < batches; ++i) {
+    const auto& [images, labels] = on_device(loader.batch(i));
+    const Tensor<float>& logits = net_.forward(images, saved);
+    const double loss = lora::softmax_cross_entropy(logits, labels, dlogits);
+    require_number(loss, label, i);
+    adam.backward_and_step(net_, dlogits, saved);
+    report(loss);
   }
   progress.finish();
   seconds += progress.seconds();
   return losses;
 }
 
+const lora::Batch<float>& Study::on_device(const lora::Batch<float>& batch) {
+  if (device_ == lora::Device::cpu) return batch;
+  device_batch_ = {batch.images.to(device_), batch.labels.to(device_)};
+  return device_batch_;
+}
+
 void Study::pretrain() {
   const Settings& s = result_.settings;
-  DataLoader<float> loader(s.limit_train > 0 ? pretrain_set_ : data_.train, s.batch);
+  const lora::LabeledImages& set = s.limit_train > 0 ? pretrain_set_ : data_.train;
+  DataLoader<float> loader(set, s.batch);
   lora::Adam<float> adam(net_.parameters(), {.lr = s.lr});
   for (int epoch = 0; epoch < s.epochs; ++epoch) {
     loader.shuffle(generator_);
     if (epoch == 0) result_.pretrain_first_batch = first_batch(loader, s.batch);
-    const auto losses = train(loader, loader.size(), adam, "pretraining", result_.pretrain_seconds);
+    const auto losses =
+        train(set, loader, loader.size(), adam, "pretraining", result_.pretrain_seconds);
     result_.pretrain_loss.insert(result_.pretrain_loss.end(), losses.begin(), losses.end());
   }
   keep_weights();
@@ -97,7 +121,9 @@ void Study::load_pretrained(const std::filesystem::path& folder) {
 }
 
 void Study::keep_weights() {
-  for (const auto* parameter : net_.parameters()) kept_weights_.push_back(parameter->value);
+  for (const auto* parameter : net_.parameters()) {
+    kept_weights_.push_back(parameter->value.to(lora::Device::cpu));
+  }
   kept_logits_ = probe_logits();
 }
 
@@ -119,7 +145,8 @@ void Study::finetune() {
   result_.finetune_first_batch = first_batch(loader, s.batch);
   lora::Adam<float> adam(net_.parameters(), {.lr = s.lr});
   const index_t batches = std::min<index_t>(s.finetune_batches, loader.size());
-  result_.finetune_loss = train(loader, batches, adam, "fine-tuning", result_.finetune_seconds);
+  result_.finetune_loss =
+      train(targets, loader, batches, adam, "fine-tuning", result_.finetune_seconds);
 }
 
 void Study::load_adapter(const std::filesystem::path& folder) {
@@ -148,10 +175,12 @@ Evaluation Study::evaluate() {
   generator_.data_loader_order(data_.test.size());
   DataLoader<float> loader(data_.test, result_.settings.batch);
   lora::Saved<float> saved;
-  Tensor<std::int32_t> predictions;
+  Tensor<std::int32_t> predictions_on_device;
   Evaluation evaluation;
-  for (const auto& [images, labels] : loader) {
-    lora::ops::argmax(net_.forward(images, saved), predictions);
+  for (const auto& batch : loader) {
+    lora::ops::argmax(net_.forward(on_device(batch).images, saved), predictions_on_device);
+    const Tensor<std::int32_t>& labels = batch.labels;
+    const Tensor<std::int32_t> predictions = predictions_on_device.to(lora::Device::cpu);
     for (index_t i = 0; i < labels.numel(); ++i) {
       const auto digit = static_cast<std::size_t>(labels[i]);
       ++evaluation.total[digit];
@@ -169,7 +198,7 @@ void Study::evaluate_lora_off() {
 
 Tensor<float> Study::probe_logits() {
   DataLoader<float> loader(data_.test, 100);
-  return net_.forward(loader.batch(0).images);
+  return net_.forward(on_device(loader.batch(0)).images).to(lora::Device::cpu);
 }
 
 std::vector<std::string> Study::check() {

@@ -54,8 +54,11 @@ class Study {
   std::vector<std::string> check();
 
  private:
-  std::vector<double> train(lora::DataLoader<float>& loader, lora::index_t batches,
-                            lora::Adam<float>& adam, const std::string& label, double& seconds);
+  std::vector<double> train(const lora::LabeledImages& set, lora::DataLoader<float>& loader,
+                            lora::index_t batches, lora::Adam<float>& adam,
+                            const std::string& label, double& seconds);
+  std::size_t batch_size() const { return static_cast<std::size_t>(result_.settings.batch); }
+  const lora::Batch<float>& on_device(const lora::Batch<float>& batch);
   Evaluation evaluate();
   void keep_weights();
   lora::Tensor<float> probe_logits();
@@ -63,11 +66,13 @@ class Study {
   const lora::Mnist& data_;
   lora::LabeledImages pretrain_set_;  // only when it is not all of the training images
   bool quiet_;
+  lora::Device device_;
   lora::TorchGenerator generator_;
   lora::Sequential<float> net_;
   StudyResult result_;
   std::vector<lora::Tensor<float>> kept_weights_;
   lora::Tensor<float> kept_logits_;
+  lora::Batch<float> device_batch_;
 };
 
 }  // namespace mnist_lora

@@ -11,7 +11,7 @@ namespace ops = lora::ops;
 
 TEMPLATE_TEST_CASE("linear with a ReLU is linear, then relu", "[linear][relu][fused]", float,
                    double) {
-  for (const index_t batch : {1, 10, 13}) {
+  for (const index_t batch : {1, 10, 13, 70}) {
     for (const index_t out : {3, 40, 131}) {
       INFO("seed 1, batch " << batch << ", out " << out);
       const auto x = random_tensor<TestType>({batch, 37}, 1);
@@ -34,13 +34,13 @@ TEMPLATE_TEST_CASE("linear with a ReLU is linear, then relu", "[linear][relu][fu
 
 TEMPLATE_TEST_CASE("an input gradient through a ReLU is one, then relu_backward",
                    "[linear][relu][fused]", float, double) {
-  for (const index_t out : {5, 300}) {
-    INFO("seed 1, out " << out);
-    const auto dy = random_tensor<TestType>({10, out}, 1);
+  for (const auto& [batch, out] : {std::pair<index_t, index_t>{10, 5}, {10, 300}, {70, 50}}) {
+    INFO("seed 1, batch " << batch << ", out " << out);
+    const auto dy = random_tensor<TestType>({batch, out}, 1);
     const auto w = random_tensor<TestType>({out, 37}, 2);
     const auto a = random_tensor<TestType>({2, 37}, 3);
     const auto b = random_tensor<TestType>({out, 2}, 4);
-    auto relu_output = random_tensor<TestType>({10, 37}, 5);
+    auto relu_output = random_tensor<TestType>({batch, 37}, 5);
     ops::relu(relu_output, relu_output);
     relu_output[0] = std::numeric_limits<TestType>::quiet_NaN();
     Tensor<TestType> fused, apart, dh;

@@ -20,10 +20,10 @@ TEST_CASE("next_batch goes through the order and begins again", "[next_batch]") 
     return std::pair(batch_labels[0], batch_labels[1]);
   };
   CHECK(next() == std::pair(4, 2));
-  CHECK(y[0] == Approx(40));
+  CHECK(y[0] == approx(40));
   CHECK(step[0] == 1);
   CHECK(next() == std::pair(1, 3));
-  CHECK(y[1] == Approx(30));
+  CHECK(y[1] == approx(30));
   CHECK(next() == std::pair(4, 2));
   CHECK(step[0] == 3);
 }

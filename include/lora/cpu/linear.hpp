@@ -7,350 +7,64 @@
 #include <vector>
 
 #include <lora/activation.hpp>
+#include <lora/cpu/gemm.hpp>
+#include <lora/cpu/linear_cores.hpp>
 #include <lora/cpu/relu.hpp>
 #include <lora/cpu/simd.hpp>
 #include <lora/detail/function_ref.hpp>
 #include <lora/detail/thread_pool.hpp>
 #include <lora/view.hpp>
 
-// The matrix products of a linear layer for batches of few rows, where the weight is by far the
-// largest operand: every core below reads it once, row by row, for as many rows of the batch as fit
-// in registers: 20 sums of AVX-512's 32 registers, 10 of the 16 that the others have. Sums run in
-// one fixed order, whatever the number of threads.
+// A linear layer's products: those of few rows by the cores for thin batches, which read the weight
+// once and copy nothing, those of many by gemm.
 
 namespace lora::inline v0::cpu {
-
-/// The low-rank term of a LoRA layer's forward: y += h Bᵀ with h = scale x Aᵀ. `b` has no columns
-/// where there is none.
-template <class T>
-struct LowRankTerm {
-  MatrixView<const T> h;  // (B, R)
-  MatrixView<const T> b;  // (O, R)
-};
-
-/// Rows [begin, end) of W: y[:, o] = x W[o, :]ᵀ + bias[o] + h b[o, :]ᵀ, and what the activation
-/// makes of it.
-struct LinearCore {
-  template <int Bytes, class T>
-  static LORA_ALWAYS_INLINE void run(MatrixView<const T> x, MatrixView<const T> w,
-                                     VectorView<const T> bias, LowRankTerm<T> low_rank,
-                                     MatrixView<T> y, Activation activation, std::int64_t begin,
-                                     std::int64_t end) {
-    constexpr int M = Bytes == 64 ? 5 : 2;
-    std::int64_t o = begin;
-    for (; o + 4 <= end; o += 4) {
-      std::int64_t row = 0;
-      for (; row + M <= x.rows; row += M)
-        block<Bytes, 4, M>(x, w, bias, low_rank, y, activation, o, row);
-      for (; row < x.rows; ++row) block<Bytes, 4, 1>(x, w, bias, low_rank, y, activation, o, row);
-    }
-    // Few rows of W are left over: not worth code of its own for several rows of x.
-    for (; o < end; ++o) {
-      for (std::int64_t row = 0; row < x.rows; ++row) {
-        block<Bytes, 1, 1>(x, w, bias, low_rank, y, activation, o, row);
-      }
-    }
-  }
-
- private:
-  // M rows of x against N rows of W: N + M vectors are loaded for N M products.
-  template <int Bytes, int N, int M, class T>
-  static LORA_ALWAYS_INLINE void block(const MatrixView<const T>& x, const MatrixView<const T>& w,
-                                       const VectorView<const T>& bias,
-                                       const LowRankTerm<T>& low_rank, const MatrixView<T>& y,
-                                       Activation activation, std::int64_t o, std::int64_t row) {
-    using S = Simd<T, Bytes>;
-    using V = typename S::Vector;
-    constexpr int W = S::kWidth;
-    const T* __restrict x0 = x.row(row);
-    const T* __restrict w0 = w.row(o);
-    const std::int64_t x_stride = x.stride;
-    const std::int64_t w_stride = w.stride;
-
-    V sum[N][M];
-    LORA_UNROLL
-    for (int n = 0; n < N; ++n) {
-      LORA_UNROLL
-      for (int m = 0; m < M; ++m) sum[n][m] = V{};
-    }
-    std::int64_t k = 0;
-    for (; k + W <= w.cols; k += W) {
-      V a[N];
-      LORA_UNROLL
-      for (int n = 0; n < N; ++n) a[n] = S::at(w0 + n * w_stride + k);
-      LORA_UNROLL
-      for (int m = 0; m < M; ++m) {
-        const V v = S::at(x0 + m * x_stride + k);
-        LORA_UNROLL
-        for (int n = 0; n < N; ++n) sum[n][m] += v * a[n];
-      }
-    }
-    // The columns behind the last whole vector: the last vector that fits, without what was added.
-    const std::int64_t left = w.cols - k;
-    if (left > 0 && k > 0) {
-      const std::int64_t last = w.cols - W;
-      V a[N];
-      LORA_UNROLL
-      for (int n = 0; n < N; ++n) {
-        a[n] = S::at(w0 + n * w_stride + last);
-        S::keep_last(a[n], left);
-      }
-      LORA_UNROLL
-      for (int m = 0; m < M; ++m) {
-        V v = S::at(x0 + m * x_stride + last);
-        S::keep_last(v, left);
-        LORA_UNROLL
-        for (int n = 0; n < N; ++n) sum[n][m] += v * a[n];
-      }
-    }
-    LORA_UNROLL
-    for (int m = 0; m < M; ++m) {
-      T sums[N];
-      if constexpr (N == 4) {
-        S::sum4(sum[0][m], sum[1][m], sum[2][m], sum[3][m], sums);
-      } else {
-        sums[0] = S::sum(sum[0][m]);
-      }
-      if (k == 0) {
-        for (int n = 0; n < N; ++n) {
-          for (std::int64_t i = 0; i < left; ++i) sums[n] += x(row + m, i) * w(o + n, i);
-        }
-      }
-      if (bias.data) {
-        LORA_UNROLL
-        for (int n = 0; n < N; ++n) sums[n] += bias[o + n];
-      }
-      for (std::int64_t r = 0; r < low_rank.b.cols; ++r) {
-        const T h = low_rank.h(row + m, r);
-        LORA_UNROLL
-        for (int n = 0; n < N; ++n) sums[n] += h * low_rank.b(o + n, r);
-      }
-      if (activation == Activation::relu) {
-        LORA_UNROLL
-        for (int n = 0; n < N; ++n) sums[n] = relu_of(sums[n]);
-      }
-      LORA_UNROLL
-      for (int n = 0; n < N; ++n) y(row + m, o + n) = sums[n];
-    }
-  }
-};
-
-/// dx += dy W, for some rows and columns of W. W is visited in groups of rows, so that the group's
-/// part of dx stays in registers while the rows stream past.
-struct LinearBackwardInputCore {
-  static constexpr std::int64_t kGroup = 16;
-
-  /// The rows [begin, end) of W.
-  template <int Bytes, class T>
-  static LORA_ALWAYS_INLINE void run(MatrixView<const T> dy, MatrixView<const T> w,
-                                     MatrixView<T> dx, std::int64_t begin, std::int64_t end) {
-    for (std::int64_t o = begin; o < end; o += kGroup) {
-      add<Bytes>(dy, w, dx, o, std::min(o + kGroup, end), 0, w.cols);
-    }
-  }
-
-  /// The rows [o, o_end) and the columns [begin, end) of W.
-  template <int Bytes, class T>
-  static LORA_ALWAYS_INLINE void add(const MatrixView<const T>& dy, const MatrixView<const T>& w,
-                                     const MatrixView<T>& dx, std::int64_t o, std::int64_t o_end,
-                                     std::int64_t begin, std::int64_t end) {
-    using S = Simd<T, Bytes>;
-    std::int64_t k = begin;
-    for (; k + 2 * S::kWidth <= end; k += 2 * S::kWidth) {
-      std::int64_t row = 0;
-      if constexpr (Bytes == 64) {
-        for (; row + 10 <= dx.rows; row += 10) block<S, 10, 2>(dy, w, dx, row, o, o_end, k);
-      }
-      for (; row + 5 <= dx.rows; row += 5) block<S, 5, 2>(dy, w, dx, row, o, o_end, k);
-      for (; row < dx.rows; ++row) block<S, 1, 2>(dy, w, dx, row, o, o_end, k);
-    }
-    // What is left is less than two vectors wide: vectors of falling width, a row at a time.
-    strips<S>(dy, w, dx, o, o_end, k, end);
-    if constexpr (Bytes >= 64) strips<Simd<T, 32>>(dy, w, dx, o, o_end, k, end);
-    if constexpr (Bytes >= 32) strips<Simd<T, 16, true>>(dy, w, dx, o, o_end, k, end);
-    for (; k < end; ++k) {
-      for (std::int64_t i = o; i < o_end; ++i) {
-        for (std::int64_t row = 0; row < dx.rows; ++row) {
-          S::fma(dy(row, i), w(i, k), dx(row, k));
-        }
-      }
-    }
-  }
-
- private:
-  template <class S, class T>
-  static LORA_ALWAYS_INLINE void strips(const MatrixView<const T>& dy, const MatrixView<const T>& w,
-                                        const MatrixView<T>& dx, std::int64_t o, std::int64_t o_end,
-                                        std::int64_t& k, std::int64_t end) {
-    for (; k + S::kWidth <= end; k += S::kWidth) {
-      for (std::int64_t row = 0; row < dx.rows; ++row) block<S, 1, 1>(dy, w, dx, row, o, o_end, k);
-    }
-  }
-
-  // M rows of dx, N (one or two) vectors wide.
-  template <class S, int M, int N, class T>
-  static LORA_ALWAYS_INLINE void block(const MatrixView<const T>& dy, const MatrixView<const T>& w,
-                                       const MatrixView<T>& dx, std::int64_t row, std::int64_t o,
-                                       std::int64_t o_end, std::int64_t k) {
-    using V = typename S::Vector;
-    constexpr int kSecond = (N - 1) * S::kWidth;
-    const T* __restrict dy0 = dy.row(row);
-    T* __restrict dx0 = dx.row(row) + k;
-    const std::int64_t dy_stride = dy.stride;
-    const std::int64_t dx_stride = dx.stride;
-    V sum0[M], sum1[M];
-    LORA_UNROLL
-    for (int m = 0; m < M; ++m) {
-      sum0[m] = S::at(dx0 + m * dx_stride);
-      if constexpr (N == 2) sum1[m] = S::at(dx0 + m * dx_stride + kSecond);
-    }
-    for (; o < o_end; ++o) {
-      const V a = S::at(w.row(o) + k);
-      const V b = S::at(w.row(o) + k + kSecond);
-      LORA_UNROLL
-      for (int m = 0; m < M; ++m) {
-        const T factor = dy0[m * dy_stride + o];
-        sum0[m] += factor * a;
-        if constexpr (N == 2) sum1[m] += factor * b;
-      }
-    }
-    LORA_UNROLL
-    for (int m = 0; m < M; ++m) {
-      S::at(dx0 + m * dx_stride) = sum0[m];
-      if constexpr (N == 2) S::at(dx0 + m * dx_stride + kSecond) = sum1[m];
-    }
-  }
-};
-
-/// Rows [begin, end) of the weight's gradient dyᵀ x, formed in registers a strip at a time and
-/// handed to `sink`, which stores it or applies an optimizer's update:
-///     sink.vector<S>(gradient vector, row, column) and sink.scalar<S>(gradient, row, column).
-struct OuterProductCore {
-  // Rows are gone through in whole, as far as x stays in the second cache: what is long in memory
-  // is fetched ahead best. Few rows, so that their tile of W is still cached from one pass to the
-  // next.
-  static constexpr std::int64_t kTileRows = 16;
-  static constexpr std::int64_t kTileCols = 2048;
-
-  template <int Bytes, class T, class Sink>
-  static LORA_ALWAYS_INLINE void run(MatrixView<const T> dy, MatrixView<const T> x, Sink sink,
-                                     std::int64_t begin, std::int64_t end) {
-    for (std::int64_t o = begin; o < end; o += kTileRows) {
-      for (std::int64_t k = 0; k < x.cols; k += kTileCols) {
-        tile<Bytes>(dy, x, sink, o, std::min(o + kTileRows, end), k,
-                    std::min(k + kTileCols, x.cols));
-      }
-    }
-  }
-
-  /// Rows [o, o_end), columns [begin, end).
-  template <int Bytes, class T, class Sink>
-  static LORA_ALWAYS_INLINE void tile(const MatrixView<const T>& dy, const MatrixView<const T>& x,
-                                      const Sink& sink, std::int64_t o, std::int64_t o_end,
-                                      std::int64_t begin, std::int64_t end) {
-    constexpr int kRows = 4;
-    std::int64_t k = begin;
-    for (; o + kRows <= o_end; o += kRows) {
-      k = begin;
-      strips<Simd<T, Bytes>, kRows, 2>(dy, x, sink, o, k, end);
-      for (int r = 0; r < kRows; ++r) rest_of_row<Bytes>(dy, x, sink, o + r, k, end);
-    }
-    for (; o < o_end; ++o) rest_of_row<Bytes>(dy, x, sink, o, begin, end);
-  }
-
- private:
-  template <int Bytes, class T, class Sink>
-  static LORA_ALWAYS_INLINE void rest_of_row(const MatrixView<const T>& dy,
-                                             const MatrixView<const T>& x, const Sink& sink,
-                                             std::int64_t o, std::int64_t k, std::int64_t end) {
-    using S = Simd<T, Bytes>;
-    strips<S, 1, 1>(dy, x, sink, o, k, end);
-    if constexpr (Bytes >= 64) strips<Simd<T, 32>, 1, 1>(dy, x, sink, o, k, end);
-    if constexpr (Bytes >= 32) strips<Simd<T, 16, true>, 1, 1>(dy, x, sink, o, k, end);
-    for (; k < end; ++k) {
-      T sum = 0;
-      for (std::int64_t row = 0; row < x.rows; ++row) S::fma(dy(row, o), x(row, k), sum);
-      sink.template scalar<S>(sum, o, k);
-    }
-  }
-
-  // R rows and N vectors at a time: R + N loads for R N products.
-  template <class S, int R, int N, class T, class Sink>
-  static LORA_ALWAYS_INLINE void strips(const MatrixView<const T>& dy, const MatrixView<const T>& x,
-                                        const Sink& sink, std::int64_t o, std::int64_t& k,
-                                        std::int64_t end) {
-    using V = typename S::Vector;
-    constexpr int W = S::kWidth;
-    for (; k + N * W <= end; k += N * W) {
-      V sum[R][N];
-      LORA_UNROLL
-      for (int r = 0; r < R; ++r) {
-        LORA_UNROLL
-        for (int n = 0; n < N; ++n) sum[r][n] = V{};
-      }
-      const T* __restrict x_row = x.data + k;
-      const T* __restrict dy_row = dy.data + o;
-      for (std::int64_t row = 0; row < x.rows; ++row, x_row += x.stride, dy_row += dy.stride) {
-        V v[N];
-        LORA_UNROLL
-        for (int n = 0; n < N; ++n) v[n] = S::at(x_row + n * W);
-        LORA_UNROLL
-        for (int r = 0; r < R; ++r) {
-          const T factor = dy_row[r];
-          LORA_UNROLL
-          for (int n = 0; n < N; ++n) sum[r][n] += factor * v[n];
-        }
-      }
-      // By way of memory, so that the sink's code is there once.
-      V gradients[R * N];
-      LORA_UNROLL
-      for (int r = 0; r < R; ++r) {
-        LORA_UNROLL
-        for (int n = 0; n < N; ++n) gradients[r * N + n] = sum[r][n];
-      }
-#pragma GCC unroll 1
-      for (int r = 0; r < R; ++r) {
-#pragma GCC unroll 1
-        for (int n = 0; n < N; ++n) {
-          sink.template vector<S>(gradients[r * N + n], o + r, k + n * W);
-        }
-      }
-    }
-  }
-};
-
-/// Stores the gradient densely, over or on top of what is there.
-template <class T>
-struct StoreGradient {
-  MatrixView<T> dw;
-  bool accumulate;
-
-  template <class S>
-  LORA_ALWAYS_INLINE void vector(const typename S::Vector& g, std::int64_t o,
-                                 std::int64_t k) const {
-    T* to = dw.row(o) + k;
-    if (accumulate) {
-      S::at(to) = S::at(to) + g;
-    } else {
-      S::at(to) = g;
-    }
-  }
-  template <class S>
-  LORA_ALWAYS_INLINE void scalar(T g, std::int64_t o, std::int64_t k) const {
-    dw(o, k) = accumulate ? dw(o, k) + g : g;
-  }
-};
 
 namespace detail {
 
 // Rows of W a thread takes at a time: a multiple of the rows of a block.
 constexpr std::int64_t kRowGrain = 8;
 
+/// Whether a product of these sizes is one for gemm. Copying the operands pays once each copied
+/// element is used often; a narrow result would fill the blocks of C with padding.
+inline bool is_large(std::int64_t batch, std::int64_t out, std::int64_t in) {
+  return batch > 64 && out >= 32 && in >= 32;
+}
+
+template <class T>
+void finish_rows(VectorView<const T> bias, Activation activation, MatrixView<T> y) {
+  if (!bias.data && activation == Activation::none) return;
+  lora::detail::parallel_for(y.rows, 1, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i) {
+      T* const row = y.row(i);
+      if (bias.data) {
+        for (std::int64_t j = 0; j < y.cols; ++j) row[j] += bias[j];
+      }
+      if (activation == Activation::relu) relu<T>({row, y.cols}, {row, y.cols});
+    }
+  });
+}
+
+template <class T>
+void through_relu(MatrixView<const T> relu_output, MatrixView<T> dx) {
+  if (!relu_output.data) return;
+  for (std::int64_t i = 0; i < dx.rows; ++i) {
+    relu_backward<T>({relu_output.row(i), dx.cols}, {dx.row(i), dx.cols}, {dx.row(i), dx.cols});
+  }
+}
+
 }  // namespace detail
 
 template <class T>
 void linear_with(MatrixView<const T> x, MatrixView<const T> w, VectorView<const T> bias,
                  LowRankTerm<T> low_rank, MatrixView<T> y, Activation activation) {
+  if (detail::is_large(x.rows, w.rows, w.cols)) {
+    gemm(as_is(x), transposed(w), w.cols, y, false);
+    if (low_rank.b.cols > 0) {
+      gemm(as_is(low_rank.h), transposed(low_rank.b), low_rank.b.cols, y, true);
+    }
+    return detail::finish_rows(bias, activation, y);
+  }
   lora::detail::parallel_for(w.rows, detail::kRowGrain, [&](std::int64_t begin, std::int64_t end) {
     run_simd<LinearCore>(x, w, bias, low_rank, y, activation, begin, end);
   });
@@ -405,16 +119,10 @@ void sum_over_rows(std::int64_t rows, MatrixView<const T> relu_output, MatrixVie
   const auto clear = [](const MatrixView<T>& x) {
     for (std::int64_t row = 0; row < x.rows; ++row) std::fill_n(x.row(row), x.cols, T{});
   };
-  const auto through_relu = [&](std::int64_t row) {
-    if (!relu_output.data) return;
-    relu_backward<T>({relu_output.row(row), dx.cols}, {dx.row(row), dx.cols},
-                     {dx.row(row), dx.cols});
-  };
   if (chunks == 1) {
     clear(dx);
     add(dx, std::int64_t{0}, rows);
-    for (std::int64_t row = 0; row < dx.rows; ++row) through_relu(row);
-    return;
+    return through_relu(relu_output, dx);
   }
   constexpr std::int64_t kLine = 64 / sizeof(T);
   const std::int64_t stride = (dx.cols + kLine - 1) / kLine * kLine;
@@ -436,9 +144,9 @@ void sum_over_rows(std::int64_t rows, MatrixView<const T> relu_output, MatrixVie
     for (std::int64_t row = begin; row < end; ++row) {
       run_simd<SumPartialsCore>(static_cast<const T*>(partials + row * stride), chunks, distance,
                                 dx.row(row), dx.cols);
-      through_relu(row);
     }
   });
+  through_relu(relu_output, dx);
 }
 
 }  // namespace detail
@@ -446,6 +154,10 @@ void sum_over_rows(std::int64_t rows, MatrixView<const T> relu_output, MatrixVie
 template <class T>
 void linear_backward_input(MatrixView<const T> dy, MatrixView<const T> w,
                            MatrixView<const T> relu_output, MatrixView<T> dx) {
+  if (detail::is_large(dy.rows, w.rows, w.cols)) {
+    gemm(as_is(dy), as_is(w), w.rows, dx, false);
+    return detail::through_relu(relu_output, dx);
+  }
   detail::sum_over_rows<T>(w.rows, relu_output, dx,
                            [&](const MatrixView<T>& sum, std::int64_t begin, std::int64_t end) {
                              run_simd<LinearBackwardInputCore>(dy, w, sum, begin, end);
@@ -463,6 +175,9 @@ void for_each_weight_gradient(MatrixView<const T> dy, MatrixView<const T> x, con
 template <class T>
 void linear_backward_weight(MatrixView<const T> dy, MatrixView<const T> x, MatrixView<T> dw,
                             bool accumulate) {
+  if (detail::is_large(dy.rows, dy.cols, x.cols)) {
+    return gemm(transposed(dy), as_is(x), dy.rows, dw, accumulate);
+  }
   for_each_weight_gradient(dy, x, StoreGradient<T>{dw, accumulate});
 }
 

@@ -45,6 +45,11 @@ void lora_linear_backward_input(MatrixView<const T> dy, MatrixView<const T> w,
                                 double scale) {
   low_rank_backward_input<T>(dy, b, dh, static_cast<T>(scale));
   if (!dx.data) return;
+  if (detail::is_large(dy.rows, w.rows, w.cols)) {
+    gemm(as_is(dy), as_is(w), w.rows, dx, false);
+    gemm(as_is(MatrixView<const T>(dh)), as_is(a), a.rows, dx, true);
+    return detail::through_relu(relu_output, dx);
+  }
   const auto add = [&](const MatrixView<T>& sum, std::int64_t begin, std::int64_t end) {
     run_simd<LinearBackwardInputCore>(dy, w, sum, begin, end);
     if (end == w.rows) {

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -19,6 +21,33 @@ class Adam final : public Optimizer<T> {
       : Optimizer<T>(parameters), options(options), states_(parameters.size()) {}
 
   AdamOptions options;  ///< may be changed between steps
+
+  /// The number of updates that the trainable parameters have had. Throws ValueError where that is
+  /// not one number.
+  std::int64_t common_step() const {
+    std::int64_t step = -1;
+    this->for_each_trainable([&](const Parameter<T>& parameter) {
+      const std::int64_t own = states_[this->index_of(parameter)].step;
+      if (step >= 0 && own != step) {
+        throw ValueError("Adam: one parameter has had " + std::to_string(step) +
+                         " updates, another " + std::to_string(own));
+      }
+      step = own;
+    });
+    return std::max<std::int64_t>(step, 0);
+  }
+
+  /// For steps in a captured graph, whose arguments are fixed: from now on updates find their
+  /// scalars on the device, at of_step[*step - 1]. Null pointers end that.
+  void read_scalars_at(const detail::AdamScalars* of_step, const std::int64_t* step) {
+    on_device_ = {{}, of_step, step};
+  }
+
+  /// Counts updates of the trainable parameters that a graph has made.
+  void add_steps(std::int64_t count) {
+    this->for_each_trainable(
+        [&](const Parameter<T>& parameter) { states_[this->index_of(parameter)].step += count; });
+  }
 
  private:
   struct State : AdamState<T> {
@@ -68,7 +97,8 @@ class Adam final : public Optimizer<T> {
   }
 
   detail::AdamSchedule next_step(State& state) {
-    return detail::adam_schedule(options, ++state.step);
+    ++state.step;
+    return on_device_.of_step ? on_device_ : detail::adam_schedule(options, state.step);
   }
 
   State& state_of(const Parameter<T>& parameter) {
@@ -81,6 +111,7 @@ class Adam final : public Optimizer<T> {
   }
 
   std::vector<State> states_;
+  detail::AdamSchedule on_device_{};
 };
 
 }  // namespace lora::inline v0

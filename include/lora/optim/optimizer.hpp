@@ -55,6 +55,13 @@ class Optimizer : private UpdateInBackward<T> {
   }
 
  protected:
+  template <class Visit>
+  void for_each_trainable(const Visit& visit) const {
+    for (const Parameter<T>* parameter : parameters_) {
+      if (parameter->trainable) visit(*parameter);
+    }
+  }
+
   std::size_t index_of(const Parameter<T>& parameter) const {
     return static_cast<std::size_t>(std::find(parameters_.begin(), parameters_.end(), &parameter) -
                                     parameters_.begin());

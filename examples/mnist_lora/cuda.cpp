@@ -1,0 +1,3 @@
+// SPDX-License-Identifier: MIT
+// A part of the program where the CUDA kernels are built: including the header registers them.
+#include <lora/cuda.hpp>
