@@ -140,7 +140,6 @@ __global__ void __launch_bounds__(backward_warps(kBatch) * kWarpSize, 1)
   constexpr bool kHasSink = Sink::kStates > 0;
   LORA_DYNAMIC_SHARED_MEMORY(float, shared);
   LORA_SHARED_MEMORY(typename Sink::Step, shared_step, 1);
-  LORA_SHARED_MEMORY(bool, shared_is_last, 1);
 
   const int thread = static_cast<int>(threadIdx.x);
   const int threads = static_cast<int>(blockDim.x);
@@ -274,15 +273,7 @@ __global__ void __launch_bounds__(backward_warps(kBatch) * kWarpSize, 1)
   }
   if constexpr (kBatch > 0) {
     if (row_blocks == 1) return;
-    __threadfence();
-    __syncthreads();
-    if (thread == 0) {
-      const unsigned last = static_cast<unsigned>(row_blocks - 1);
-      shared_is_last[0] = atomicInc(p.workspace.arrivals + blockIdx.x, last) == last;
-    }
-    __syncthreads();
-    if (!shared_is_last[0]) return;
-    __threadfence();
+    if (!is_last_block(p.workspace.arrivals + blockIdx.x, gridDim.y)) return;
     for (int i = thread; i < p.batch * kWarpSize; i += threads) {
       const int m = i / kWarpSize;
       float4 total = __ldcg(partial_row(p, 0, m) + i % kWarpSize);

@@ -150,7 +150,7 @@ __global__ void __launch_bounds__(kLongRowThreads, kBlocksAtOnce<Team>)
                                                            logits.cols, labels.data[row], weight);
     if (Team::rank() == 0) of_row[row] = of_this;
   }
-  if (is_last_block(arrivals)) {
+  if (is_last_block(arrivals, gridDim.x)) {
     const auto load_loss = [&](std::int64_t i) { return __ldcg(of_row + i); };
     store_loss(load_loss, labels.size, counted, loss);
   }

@@ -56,15 +56,19 @@ __device__ __forceinline__ T block_reduce(T value, const Op& op, const T& identi
   return value;
 }
 
-/// Whether this block is the last of the grid to come here, so that it sees, through __ldcg, what
-/// all blocks wrote before. `arrivals` is 0 before the launch and after it.
-__device__ __forceinline__ bool is_last_block(unsigned* arrivals) {
+/// Whether this block is the last of `blocks` to come here, so that it sees, through __ldcg, what
+/// all of them wrote before. `arrivals` is 0 before the launch and after it. The one thread that
+/// counts also fences, on both sides: the barriers pass that on to the others, while fences of their
+/// own would order nothing, as they neither write nor read the counter.
+__device__ __forceinline__ bool is_last_block(unsigned* arrivals, unsigned blocks) {
   LORA_SHARED_MEMORY(bool, is_last, 1);
-  __threadfence();
   __syncthreads();
-  if (threadIdx.x == 0) is_last[0] = atomicInc(arrivals, gridDim.x - 1) == gridDim.x - 1;
+  if (threadIdx.x == 0) {
+    __threadfence();
+    is_last[0] = atomicInc(arrivals, blocks - 1) == blocks - 1;
+    __threadfence();
+  }
   __syncthreads();
-  __threadfence();
   return is_last[0];
 }
 
