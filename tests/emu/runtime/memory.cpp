@@ -78,7 +78,7 @@ bool stays_inside(const void* memory, std::size_t bytes) {
   if (after == all.allocations.begin()) return true;
   const auto& [begin, allocation] = *--after;
   const std::size_t offset = address - begin;
-  return offset >= allocation.bytes + kGuard || offset + bytes <= allocation.bytes;
+  return offset >= allocation.bytes + guard() || offset + bytes <= allocation.bytes;
 }
 
 std::string damaged_guards() {
