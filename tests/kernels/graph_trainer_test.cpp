@@ -31,8 +31,9 @@ std::vector<double> study(Device device, const Train& train) {
   lora::adapt(net, {.r = 2});
   lora::Adam<float> adapters(net.parameters(), {.lr = 1e-2});
   train(net, adapters, results);
-  const Tensor<float> logits = net.forward(random_tensor<float>({3, 7}, 5).to(device));
-  for (const float logit : logits.to(Device::cpu).span()) results.push_back(logit);
+  const Tensor<float> logits =
+      net.forward(random_tensor<float>({3, 7}, 5).to(device)).to(Device::cpu);
+  for (const float logit : logits.span()) results.push_back(logit);
   return results;
 }
 
