@@ -9,6 +9,8 @@
 
 #include <lora/lora.hpp>
 
+#include "study_net.hpp"
+
 namespace {
 
 using lora::index_t;
@@ -47,18 +49,6 @@ double median_ms(int steps, const Step& step) {
   return times[static_cast<std::size_t>(steps / 2)];
 }
 
-lora::Sequential<float> study_net() {
-  lora::TorchGenerator generator(0);
-  lora::Sequential<float> net;
-  const index_t sizes[] = {784, 1000, 1500, 1300, 10};
-  for (std::size_t i = 0; i < 4; ++i) {
-    net.add("linear" + std::to_string(i + 1),
-            lora::Linear<float>(sizes[i], sizes[i + 1], generator));
-    if (i < 3) net.add("relu" + std::to_string(i + 1), lora::ReLU<float>());
-  }
-  return net;
-}
-
 double time_training(lora::Sequential<float>& net, const Data& data, int steps) {
   lora::Adam<float> adam(net.parameters(), {.lr = 1e-3});
   lora::Saved<float> saved;
@@ -94,10 +84,9 @@ int main(int argc, char** argv) {
   }
   const Data data;
   for (int round = 0; round < rounds; ++round) {
-    lora::Sequential<float> net = study_net();
+    lora::Sequential<float> net = lora_bench::study_net();
     const double pretrain = time_training(net, data, steps);
-    lora::adapt(net,
-                {.r = 1, .lora_alpha = 1, .init_lora_weights = lora::LoRAInit::standard_normal});
+    lora::adapt(net, lora_bench::kStudyAdapter);
     const double finetune = time_training(net, data, steps);
     const double test_on = time_testing(net, data, steps);
     const lora::ScopedDisable off(net);

@@ -6,6 +6,7 @@
 #include <new>
 #include <utility>
 
+#include "kernels/cublas.hpp"
 #include "kernels/device/compat.cuh"
 #include "kernels/workspace.hpp"
 
@@ -113,8 +114,10 @@ std::string find_reason_unavailable() {
   if (error == cudaSuccess) error = keep_released_memory();
   code_of(error);
   switch (error) {
-    case cudaSuccess:
-      return {};
+    case cudaSuccess: {
+      const std::string reason = reason_without_gemm();
+      return reason.empty() ? reason : start + reason;
+    }
     case cudaErrorInsufficientDriver:
       return start + reason_without_driver();
     case cudaErrorNoDevice:

@@ -2,6 +2,8 @@
 // Failures that a working device does not give, through the emulator's hooks.
 #include "kernels/runtime.hpp"
 
+#include <cstdlib>
+
 #include <lora_emu/control.hpp>
 
 #include "kernels/support.hpp"
@@ -30,6 +32,13 @@ TEST_CASE("one sentence says why the device is not there", "[runtime][errors]") 
   CHECK_THAT(reason_with(cudaErrorInitializationError),
              contains("device cuda is not there: ") && contains("(cudaErrorInitializationError)"));
   CHECK(lora::cuda::find_reason_unavailable().empty());
+}
+
+TEST_CASE("a wrong LORA_GEMM is a reason too", "[runtime][errors]") {
+  setenv("LORA_GEMM", "fast", 1);
+  const std::string reason = lora::cuda::find_reason_unavailable();
+  unsetenv("LORA_GEMM");
+  CHECK_THAT(reason, contains("LORA_GEMM=fast: expected own, cublas or auto"));
 }
 
 TEST_CASE("an error's text has CUDA's words and CUDA's name", "[runtime][errors]") {
