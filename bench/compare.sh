@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs mnist_step and PyTorch in turn, several rounds, and prints medians and ratios:
 #   bench/compare.sh BUILD_DIR [PYTHON [ROUNDS [STEPS]]]
-# PyTorch gets the number of threads it is fastest with in a first trial.
+# PyTorch gets the number of threads that its fastest pretraining step in three trials was made with.
 set -euo pipefail
 build=$1
 python=${2:-python3}
@@ -11,8 +11,8 @@ here=$(cd "$(dirname "$0")" && pwd)
 results=$(mktemp)
 trap 'rm -f "$results"' EXIT
 
-best=$(for threads in $(seq 1 "$(nproc)"); do
-  "$python" "$here/peers/mnist_torch.py" 1 30 "$threads"
+best=$(for _ in 1 2 3; do
+  for threads in $(seq 1 "$(nproc)"); do "$python" "$here/peers/mnist_torch.py" 1 60 "$threads"; done
 done | "$python" -c '
 import json, sys
 print(min(map(json.loads, sys.stdin), key=lambda r: r["pretrain"])["threads"])')

@@ -109,29 +109,23 @@ struct GemmCore {
         for (int n = 0; n < N; ++n) sum[m][n] += factor * v[n];
       }
     }
-    if (rows == M && cols == N * W) {
-      LORA_UNROLL
-      for (int m = 0; m < M; ++m) {
-        T* to = c.row(i + m) + j;
-        LORA_UNROLL
-        for (int n = 0; n < N; ++n) {
-          S::at(to + n * W) = accumulate ? S::at(to + n * W) + sum[m][n] : sum[m][n];
-        }
-      }
-      return;
-    }
-    T edge[M * N * W];
+    // By way of memory, which costs little beside the sums, so that the edges of C are no case of
+    // their own.
+    T sums[M * N * W];
     LORA_UNROLL
     for (int m = 0; m < M; ++m) {
       LORA_UNROLL
-      for (int n = 0; n < N; ++n) S::at(edge + (m * N + n) * W) = sum[m][n];
+      for (int n = 0; n < N; ++n) S::at(sums + (m * N + n) * W) = sum[m][n];
     }
     for (std::int64_t m = 0; m < rows; ++m) {
-      T* to = c.row(i + m) + j;
-      for (std::int64_t n = 0; n < cols; ++n) {
-        const T value = edge[m * N * W + n];
-        to[n] = accumulate ? to[n] + value : value;
+      T* const to = c.row(i + m) + j;
+      const T* const from = sums + m * N * W;
+      std::int64_t n = 0;
+      for (; n + W <= cols; n += W) {
+        const V before = accumulate ? V(S::at(to + n)) : V{};
+        S::at(to + n) = before + S::at(from + n);
       }
+      for (; n < cols; ++n) to[n] = (accumulate ? to[n] : T{0}) + from[n];
     }
   }
 };

@@ -99,13 +99,20 @@ struct LinearCore {
         for (int n = 0; n < N; ++n) sum[n][m] += v * a[n];
       }
     }
+    // By way of memory, so that what follows is compiled once, not for each row.
+    V partial[M][N];
     LORA_UNROLL
+    for (int n = 0; n < N; ++n) {
+      LORA_UNROLL
+      for (int m = 0; m < M; ++m) partial[m][n] = sum[n][m];
+    }
+#pragma GCC unroll 1
     for (int m = 0; m < M; ++m) {
       T sums[N];
       if constexpr (N == 4) {
-        S::sum4(sum[0][m], sum[1][m], sum[2][m], sum[3][m], sums);
+        S::sum4(partial[m][0], partial[m][1], partial[m][2], partial[m][3], sums);
       } else {
-        sums[0] = S::sum(sum[0][m]);
+        sums[0] = S::sum(partial[m][0]);
       }
       if (k == 0) {
         for (int n = 0; n < N; ++n) {
