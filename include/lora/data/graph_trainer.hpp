@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <optional>
 #include <span>
 #include <string>
 
@@ -66,8 +67,9 @@ class GraphTrainer {
     const detail::PinnedMemory<double> losses(static_cast<std::size_t>(steps));
     std::fill_n(losses.data(), steps, kNotYet);
     const detail::LossSlots slots{losses.data(), steps, step_.data()};
+    std::optional<Graph> graph;
     const ScopedStream scope(stream_);
-    const WaitAtEnd wait{stream_};
+    const WaitAtEnd wait{stream_};  // and only then do the graph and the memory go
 
     index_t seen = 0;
     const auto report = [&](index_t enqueued) {
@@ -79,14 +81,11 @@ class GraphTrainer {
     };
     // The first step gives every tensor its size; recording the second runs nothing.
     train_step(slots);
-    if (steps > 1) {
-      const Graph graph = capture([&] { train_step(slots); });
-      for (index_t i = 1; i < steps; ++i) {
-        graph.launch();
-        if (i > 1) adam_->add_steps(1);
-        report(i);
-      }
-      stream_.synchronize();  // before the graph goes
+    if (steps > 1) graph = capture([&] { train_step(slots); });
+    for (index_t i = 1; i < steps; ++i) {
+      graph->launch();
+      if (i > 1) adam_->add_steps(1);
+      report(i);
     }
     stream_.synchronize();
     report(steps);
@@ -121,7 +120,7 @@ class GraphTrainer {
     Tensor<double> table_;
   };
 
-  // What was enqueued uses memory that goes when run() ends, also by an exception.
+  // Also where run() ends by an exception.
   struct WaitAtEnd {
     const Stream& stream;
     ~WaitAtEnd() { detail::cuda_backend->synchronize(stream.handle()); }
