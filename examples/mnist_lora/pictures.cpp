@@ -117,10 +117,10 @@ Picture misclassified_picture(const std::string& name, const std::string& captio
 Picture update_picture(const std::string& layer_name, const lora::LoRALinear<float>& layer) {
   constexpr lora::index_t kMost = 400;
   constexpr lora::index_t kLeast = 60;
-  const lora::Tensor<float> a = layer.lora_A.value.to(lora::Device::cpu);
-  const lora::Tensor<float> b = layer.lora_B.value.to(lora::Device::cpu);
+  const lora::Tensor<float> a = layer.adapter().lora_A.value.to(lora::Device::cpu);
+  const lora::Tensor<float> b = layer.adapter().lora_B.value.to(lora::Device::cpu);
   lora::Tensor<float> update({b.dim(0), a.dim(1)});
-  lora::ops::lora_merge(a, b, update, layer.scale());
+  lora::ops::lora_merge(a, b, update, layer.adapter().scale);
   const lora::index_t rows = update.dim(0);
   const lora::index_t cols = update.dim(1);
 

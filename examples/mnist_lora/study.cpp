@@ -212,7 +212,7 @@ std::vector<std::string> Study::check() {
   }
   for (const auto& [path, layer] : lora::lora_layers(net_)) {
     Tensor<float> expected = layer->base().weight.value;
-    lora::ops::lora_merge(layer->lora_A.value, layer->lora_B.value, expected, layer->scale());
+    lora::ops::lora_merge(layer->adapter().lora_A.value, layer->adapter().lora_B.value, expected, layer->adapter().scale);
     require(same_bits(layer->effective_weight(), expected), path + " is not W + scale B A");
   }
   {

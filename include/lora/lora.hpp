@@ -9,10 +9,17 @@
 #include <lora/io/checkpoint.hpp>
 #include <lora/io/file.hpp>
 #include <lora/nn/adapt.hpp>
+#include <lora/nn/adapted_module.hpp>
+#include <lora/nn/adapters.hpp>
 #include <lora/nn/linear.hpp>
+#include <lora/nn/lora_adapter.hpp>
 #include <lora/nn/lora_config.hpp>
 #include <lora/nn/lora_linear.hpp>
+#include <lora/nn/merge.hpp>
 #include <lora/nn/module.hpp>
+#include <lora/nn/module_pattern.hpp>
+#include <lora/nn/module_to_save.hpp>
+#include <lora/nn/parameter_count.hpp>
 #include <lora/nn/relu.hpp>
 #include <lora/nn/sequential.hpp>
 #include <lora/ops/adam.hpp>

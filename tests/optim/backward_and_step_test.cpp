@@ -75,7 +75,7 @@ TEMPLATE_TEST_CASE("backward_and_step updates adapters as backward and step do",
     for (std::uint64_t step = 0; step < 3; ++step) {
       const Tensor<TestType> dy = random_tensor<TestType>({10, 10}, 5 + step);
       // In one step a parameter of each layer is frozen, so that their steps differ afterwards.
-      for (auto* net : {&apart, &fused}) lora_layer(*net, 0).lora_A.trainable = step != 1;
+      for (auto* net : {&apart, &fused}) lora_layer(*net, 0).adapter().lora_A.trainable = step != 1;
       apart.forward(x, apart_saved);
       apart.backward(dy, apart_saved);
       apart_optimizer.step();

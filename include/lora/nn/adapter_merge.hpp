@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <cmath>
+#include <cstddef>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include <lora/detail/weight_change.hpp>
+#include <lora/nn/linear.hpp>
+#include <lora/nn/lora_adapter.hpp>
+#include <lora/ops/elementwise.hpp>
+#include <lora/tensor.hpp>
+
+namespace lora::inline v0::detail {
+
+/// DoRA's m / ‖W + s B A‖ for every row.
+template <class T>
+std::vector<double> dora_gain(const Tensor<T>& w, const Tensor<T>& a, const Tensor<T>& b,
+                              const Tensor<T>& magnitude, double scale) {
+  std::vector<double> gain(static_cast<std::size_t>(w.dim(0)));
+  for (index_t o = 0; o < w.dim(0); ++o) {
+    double square = 0;
+    for (index_t k = 0; k < w.dim(1); ++k) {
+      double sum = 0;
+      for (index_t r = 0; r < a.dim(0); ++r) sum += double{b(o, r)} * double{a(r, k)};
+      const double element = double{w(o, k)} + scale * sum;
+      square += element * element;
+    }
+    gain[static_cast<std::size_t>(o)] = double{magnitude[o]} / std::sqrt(square);
+  }
+  return gain;
+}
+
+/// What merging adapters into a layer does to its weight and its bias, with the adapters as they
+/// are now.
+template <class T>
+struct AdapterMerge {
+  /// `weight` is the base's, on the CPU.
+  AdapterMerge(const Linear<T>& base, std::span<LoRAAdapter<T>* const> adapters,
+               const Tensor<T>& weight)
+      : change(make_change(adapters, weight)), bias(make_bias(base, adapters)) {}
+
+  WeightChange<T> change;
+  Tensor<T> bias;  ///< empty where it stays the base's
+
+ private:
+  static WeightChange<T> make_change(std::span<LoRAAdapter<T>* const> adapters,
+                                     const Tensor<T>& weight) {
+    std::vector<typename WeightChange<T>::Term> terms;
+    std::vector<double> row_factor;
+    const auto rows = static_cast<std::size_t>(weight.dim(0));
+    for (const LoRAAdapter<T>* adapter : adapters) {
+      if (adapter->rank() == 0) continue;
+      const auto add = [&](const Tensor<T>& a, const Tensor<T>& b, double factor) {
+        terms.push_back({a.to(Device::cpu), b.to(Device::cpu), std::vector(rows, factor)});
+      };
+      add(adapter->lora_A.value, adapter->lora_B.value, adapter->scaling());
+      if (adapter->has_initial_values()) {
+        add(adapter->initial_A, adapter->initial_B, -adapter->scaling());
+      }
+      if (!adapter->uses_dora()) continue;
+      const auto gain = dora_gain(weight, terms.back().a, terms.back().b,
+                                  adapter->magnitude.value.to(Device::cpu), adapter->scaling());
+      row_factor.resize(rows, 1.0);
+      for (std::size_t o = 0; o < rows; ++o) {
+        terms.back().factor[o] *= gain[o];
+        row_factor[o] += gain[o] - 1;
+      }
+    }
+    return {std::move(terms), std::move(row_factor)};
+  }
+
+  static Tensor<T> make_bias(const Linear<T>& base, std::span<LoRAAdapter<T>* const> adapters) {
+    Tensor<T> bias;
+    for (const LoRAAdapter<T>* adapter : adapters) {
+      if (!adapter->bias.value.empty()) bias = adapter->bias.value;
+    }
+    for (const LoRAAdapter<T>* adapter : adapters) {
+      const Tensor<T>& change = adapter->lora_B_bias.value;
+      if (change.empty()) continue;
+      if (bias.empty() && base.has_bias()) bias = base.bias.value;
+      if (bias.empty()) bias = Tensor<T>(change.shape(), change.device());
+      ops::add_scaled(change, bias, adapter->scaling());
+    }
+    return bias;
+  }
+};
+
+}  // namespace lora::inline v0::detail
