@@ -21,7 +21,7 @@ refused() {
   local name=$1 pattern=$2
   shift 2
   count=$((count + 1))
-  timeout 60 "$program" "$@" >"$work/out" 2>"$work/err"
+  timeout 300 "$program" "$@" >"$work/out" 2>"$work/err"
   local status=$?
   local lines
   lines=$(grep -cv -e '^pretraining ' -e '^Downloading ' -e '^Run with --help' "$work/err")
