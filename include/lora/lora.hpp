@@ -8,12 +8,17 @@
 #include <lora/graph.hpp>
 #include <lora/io/checkpoint.hpp>
 #include <lora/io/file.hpp>
+#include <lora/linalg/qr.hpp>
+#include <lora/linalg/randomized_svd.hpp>
+#include <lora/linalg/svd.hpp>
+#include <lora/linalg/truncated_svd.hpp>
 #include <lora/nn/adapt.hpp>
 #include <lora/nn/adapted_module.hpp>
 #include <lora/nn/adapters.hpp>
 #include <lora/nn/linear.hpp>
 #include <lora/nn/lora_adapter.hpp>
 #include <lora/nn/lora_config.hpp>
+#include <lora/nn/lora_init.hpp>
 #include <lora/nn/lora_linear.hpp>
 #include <lora/nn/merge.hpp>
 #include <lora/nn/module.hpp>
