@@ -94,4 +94,13 @@ int lora_linear_backward_adam(ConstMatrix dy, ConstMatrix x, ConstMatrix w, Cons
                               Matrix dh, Matrix dx, double scale, AdamSchedule schedule,
                               void* stream);
 
+// dora.cu
+int dora_linear(ConstMatrix x, ConstMatrix a, ConstMatrix w, Matrix u, Matrix wa, Vector squares,
+                void* stream);
+int dora_gains(ConstMatrix wa, ConstVector squares, ConstMatrix a, ConstMatrix b, ConstMatrix w,
+               ConstVector magnitude, Vector norms, Vector gains, double scale, void* stream);
+int dora_backward_magnitude(ConstVector dgain, ConstVector norms, Vector dm, bool accumulate,
+                            void* stream);
+int dora_scale_rows(ConstVector gains, Matrix w, void* stream);
+
 }  // namespace lora::inline v0::cuda

@@ -137,6 +137,15 @@ struct Backend {
                                    AdamMatrix<float> a, AdamMatrix<float> b,
                                    ConstMatrix relu_output, Matrix dh, Matrix dx, double scale,
                                    AdamSchedule, Stream);
+
+  int (*dora_linear)(ConstMatrix x, ConstMatrix a, ConstMatrix w, Matrix u, Matrix wa,
+                     Vector squares, Stream);
+  int (*dora_gains)(ConstMatrix wa, ConstVector squares, ConstMatrix a, ConstMatrix b,
+                    ConstMatrix w, ConstVector magnitude, Vector norms, Vector gains, double scale,
+                    Stream);
+  int (*dora_backward_magnitude)(ConstVector dgain, ConstVector norms, Vector dm, bool accumulate,
+                                 Stream);
+  int (*dora_scale_rows)(ConstVector gains, Matrix w, Stream);
 };
 
 /// Null until <lora/cuda.hpp> registers the kernel library. Of default visibility, so that two
