@@ -57,6 +57,8 @@ const Backend* cuda_backend_table(HeaderVersion) noexcept {
       .dora_gains = cuda::dora_gains,
       .dora_backward_magnitude = cuda::dora_backward_magnitude,
       .dora_scale_rows = cuda::dora_scale_rows,
+      .dropout = cuda::dropout,
+      .dropout_add = cuda::dropout_add,
   };
   return &kTable;
 }

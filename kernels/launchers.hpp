@@ -17,6 +17,7 @@ namespace lora::inline v0::cuda {
 using detail::AdamMatrix;
 using detail::AdamSchedule;
 using detail::AdamVector;
+using detail::DropoutMask;
 using detail::LossSlots;
 
 using Matrix = MatrixView<float>;
@@ -102,5 +103,9 @@ int dora_gains(ConstMatrix wa, ConstVector squares, ConstMatrix a, ConstMatrix b
 int dora_backward_magnitude(ConstVector dgain, ConstVector norms, Vector dm, bool accumulate,
                             void* stream);
 int dora_scale_rows(ConstVector gains, Matrix w, void* stream);
+
+// dropout.cu
+int dropout(ConstVector x, Vector y, DropoutMask mask, void* stream);
+int dropout_add(ConstVector x, ConstVector relu_output, Vector y, DropoutMask mask, void* stream);
 
 }  // namespace lora::inline v0::cuda

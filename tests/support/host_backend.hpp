@@ -99,6 +99,8 @@ class HostBackend {
     set<&lora::cpu::dora_gains<float>>(table_.dora_gains);
     set<&lora::cpu::dora_backward_magnitude<float>>(table_.dora_backward_magnitude);
     set<&lora::cpu::dora_scale_rows<float>>(table_.dora_scale_rows);
+    set<&lora::cpu::dropout<float>>(table_.dropout);
+    set<&lora::cpu::dropout_add<float>>(table_.dropout_add);
     lora::detail::cuda_backend = &table_;
   }
   HostBackend(const HostBackend&) = delete;
