@@ -53,6 +53,12 @@ const Backend* cuda_backend_table(HeaderVersion) noexcept {
       .linear_backward_adam = cuda::linear_backward_adam,
       .linear_backward_sgd = cuda::linear_backward_sgd,
       .lora_linear_backward_adam = cuda::lora_linear_backward_adam,
+      .dora_linear = cuda::dora_linear,
+      .dora_gains = cuda::dora_gains,
+      .dora_backward_magnitude = cuda::dora_backward_magnitude,
+      .dora_scale_rows = cuda::dora_scale_rows,
+      .dropout = cuda::dropout,
+      .dropout_add = cuda::dropout_add,
   };
   return &kTable;
 }

@@ -17,6 +17,7 @@ namespace lora::inline v0::cuda {
 using detail::AdamMatrix;
 using detail::AdamSchedule;
 using detail::AdamVector;
+using detail::DropoutMask;
 using detail::LossSlots;
 
 using Matrix = MatrixView<float>;
@@ -93,5 +94,18 @@ int lora_linear_backward_adam(ConstMatrix dy, ConstMatrix x, ConstMatrix w, Cons
                               AdamMatrix<float> a, AdamMatrix<float> b, ConstMatrix relu_output,
                               Matrix dh, Matrix dx, double scale, AdamSchedule schedule,
                               void* stream);
+
+// dora.cu
+int dora_linear(ConstMatrix x, ConstMatrix a, ConstMatrix w, Matrix u, Matrix wa, Vector squares,
+                void* stream);
+int dora_gains(ConstMatrix wa, ConstVector squares, ConstMatrix a, ConstMatrix b, ConstMatrix w,
+               ConstVector magnitude, Vector norms, Vector gains, double scale, void* stream);
+int dora_backward_magnitude(ConstVector dgain, ConstVector norms, Vector dm, bool accumulate,
+                            void* stream);
+int dora_scale_rows(ConstVector gains, Matrix w, void* stream);
+
+// dropout.cu
+int dropout(ConstVector x, Vector y, DropoutMask mask, void* stream);
+int dropout_add(ConstVector x, ConstVector relu_output, Vector y, DropoutMask mask, void* stream);
 
 }  // namespace lora::inline v0::cuda

@@ -30,6 +30,8 @@
 #include <lora/ops/adam.hpp>
 #include <lora/ops/argmax.hpp>
 #include <lora/ops/count_errors.hpp>
+#include <lora/ops/dora.hpp>
+#include <lora/ops/dropout.hpp>
 #include <lora/ops/elementwise.hpp>
 #include <lora/ops/linear.hpp>
 #include <lora/ops/lora_linear.hpp>

@@ -95,6 +95,12 @@ class HostBackend {
     set<&lora::cpu::linear_backward_adam<float>>(table_.linear_backward_adam);
     set<&lora::cpu::linear_backward_sgd<float>>(table_.linear_backward_sgd);
     set<&lora::cpu::lora_linear_backward_adam<float>>(table_.lora_linear_backward_adam);
+    set<&lora::cpu::dora_linear<float>>(table_.dora_linear);
+    set<&lora::cpu::dora_gains<float>>(table_.dora_gains);
+    set<&lora::cpu::dora_backward_magnitude<float>>(table_.dora_backward_magnitude);
+    set<&lora::cpu::dora_scale_rows<float>>(table_.dora_scale_rows);
+    set<&lora::cpu::dropout<float>>(table_.dropout);
+    set<&lora::cpu::dropout_add<float>>(table_.dropout_add);
     lora::detail::cuda_backend = &table_;
   }
   HostBackend(const HostBackend&) = delete;

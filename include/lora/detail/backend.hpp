@@ -45,6 +45,17 @@ struct LossSlots {
   const std::int64_t* step;
 };
 
+/// Which elements a dropout keeps and what they are multiplied by, worked out on the host (see
+/// ops/dropout.hpp). In a captured graph `step` points to a number on the device that is added to
+/// `offset`; null: nothing is.
+struct DropoutMask {
+  std::uint32_t key[2];
+  std::uint32_t threshold;  // an element is kept if its word is not below
+  std::uint64_t offset;
+  const std::int64_t* step;
+  double scale;
+};
+
 /// A parameter and its two moments.
 template <class T>
 struct AdamMatrix {
@@ -137,6 +148,18 @@ struct Backend {
                                    AdamMatrix<float> a, AdamMatrix<float> b,
                                    ConstMatrix relu_output, Matrix dh, Matrix dx, double scale,
                                    AdamSchedule, Stream);
+
+  int (*dora_linear)(ConstMatrix x, ConstMatrix a, ConstMatrix w, Matrix u, Matrix wa,
+                     Vector squares, Stream);
+  int (*dora_gains)(ConstMatrix wa, ConstVector squares, ConstMatrix a, ConstMatrix b,
+                    ConstMatrix w, ConstVector magnitude, Vector norms, Vector gains, double scale,
+                    Stream);
+  int (*dora_backward_magnitude)(ConstVector dgain, ConstVector norms, Vector dm, bool accumulate,
+                                 Stream);
+  int (*dora_scale_rows)(ConstVector gains, Matrix w, Stream);
+
+  int (*dropout)(ConstVector x, Vector y, DropoutMask, Stream);
+  int (*dropout_add)(ConstVector x, ConstVector relu_output, Vector y, DropoutMask, Stream);
 };
 
 /// Null until <lora/cuda.hpp> registers the kernel library. Of default visibility, so that two
