@@ -91,7 +91,7 @@ int linear_backward_sgd(ConstMatrix dy, ConstMatrix x, Matrix weight, ConstMatri
                         Matrix dx, double lr, double weight_decay, void* stream);
 int lora_linear_backward_adam(ConstMatrix dy, ConstMatrix x, ConstMatrix w, ConstMatrix h,
                               AdamMatrix<float> a, AdamMatrix<float> b, ConstMatrix relu_output,
-                              Matrix dh, Matrix dx, double scale, AdamSchedule schedule,
-                              void* stream);
+                              Matrix dh, Matrix dx, double scale, AdamSchedule of_a,
+                              AdamSchedule of_b, void* stream);
 
 }  // namespace lora::inline v0::cuda

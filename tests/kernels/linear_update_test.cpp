@@ -81,6 +81,7 @@ Results lora_step(const LayerOperands& o, bool with_dx, Device device) {
   ops::lora_linear<float>(x, w, nullptr, a, b, h, y, 2.0);
   ops::lora_linear_backward_adam(dy, x, w, h, a, a_state, b, b_state, dh, with_dx ? &dx : nullptr,
                                  2.0, lora::detail::adam_schedule(kAdam, 5),
+                                 lora::detail::adam_schedule(kAdam, 7, 16),
                                  with_dx ? &relu_output : nullptr);
   Results r;
   r.add(a);

@@ -30,11 +30,13 @@ struct AdamScalars {
 };
 
 /// Where an update finds its scalars: in `now`, or, in a captured graph, whose arguments are fixed,
-/// on the device: those of step *step, counted from 1, are of_step[*step - 1].
+/// on the device: those of step *step, counted from 1, are of_step[*step - 1]. The parameter's own
+/// lr_ratio multiplies their step_size, so that one table serves parameters of all ratios.
 struct AdamSchedule {
   AdamScalars now;
   const AdamScalars* of_step;
   const std::int64_t* step;
+  double lr_ratio = 1;
 };
 
 /// Where a loss goes: losses[0], or, in a captured graph, losses[(*step - 1) % capacity] for the
@@ -136,7 +138,7 @@ struct Backend {
   int (*lora_linear_backward_adam)(ConstMatrix dy, ConstMatrix x, ConstMatrix w, ConstMatrix h,
                                    AdamMatrix<float> a, AdamMatrix<float> b,
                                    ConstMatrix relu_output, Matrix dh, Matrix dx, double scale,
-                                   AdamSchedule, Stream);
+                                   AdamSchedule of_a, AdamSchedule of_b, Stream);
 };
 
 /// Null until <lora/cuda.hpp> registers the kernel library. Of default visibility, so that two
