@@ -27,6 +27,7 @@
 #include <lora/ops/sgd.hpp>
 #include <lora/ops/softmax_cross_entropy.hpp>
 #include <lora/optim/adam.hpp>
+#include <lora/optim/loraplus.hpp>
 #include <lora/optim/parameter_group.hpp>
 #include <lora/optim/sgd.hpp>
 #include <lora/parameter.hpp>
