@@ -89,6 +89,8 @@ int linear_backward_adam(ConstMatrix dy, ConstMatrix x, AdamMatrix<float> weight
                          AdamSchedule schedule, void* stream);
 int linear_backward_sgd(ConstMatrix dy, ConstMatrix x, Matrix weight, ConstMatrix relu_output,
                         Matrix dx, double lr, double weight_decay, void* stream);
+
+// lora_linear_update.cu
 int lora_linear_backward_adam(ConstMatrix dy, ConstMatrix x, ConstMatrix w, ConstMatrix h,
                               AdamMatrix<float> a, AdamMatrix<float> b, ConstMatrix relu_output,
                               Matrix dh, Matrix dx, double scale, AdamSchedule of_a,
