@@ -90,10 +90,12 @@ int linear_backward_adam(ConstMatrix dy, ConstMatrix x, AdamMatrix<float> weight
                          AdamSchedule schedule, void* stream);
 int linear_backward_sgd(ConstMatrix dy, ConstMatrix x, Matrix weight, ConstMatrix relu_output,
                         Matrix dx, double lr, double weight_decay, void* stream);
+
+// lora_linear_update.cu
 int lora_linear_backward_adam(ConstMatrix dy, ConstMatrix x, ConstMatrix w, ConstMatrix h,
                               AdamMatrix<float> a, AdamMatrix<float> b, ConstMatrix relu_output,
-                              Matrix dh, Matrix dx, double scale, AdamSchedule schedule,
-                              void* stream);
+                              Matrix dh, Matrix dx, double scale, AdamSchedule of_a,
+                              AdamSchedule of_b, void* stream);
 
 // dora.cu
 int dora_linear(ConstMatrix x, ConstMatrix a, ConstMatrix w, Matrix u, Matrix wa, Vector squares,

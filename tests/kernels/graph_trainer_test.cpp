@@ -29,7 +29,7 @@ std::vector<double> study(Device device, const Train& train) {
   train(net, adam, results);
   train(net, adam, results);
   lora::adapt(net, {.r = 2});
-  lora::Adam<float> adapters(net.parameters(), {.lr = 1e-2});
+  lora::Adam<float> adapters(lora::loraplus_groups(net, 16), {.lr = 1e-3});
   train(net, adapters, results);
   const Tensor<float> logits =
       net.forward(random_tensor<float>({3, 7}, 5).to(device)).to(Device::cpu);

@@ -30,11 +30,13 @@ struct AdamScalars {
 };
 
 /// Where an update finds its scalars: in `now`, or, in a captured graph, whose arguments are fixed,
-/// on the device: those of step *step, counted from 1, are of_step[*step - 1].
+/// on the device: those of step *step, counted from 1, are of_step[*step - 1]. The parameter's own
+/// lr_ratio multiplies their step_size, so that one table serves parameters of all ratios.
 struct AdamSchedule {
   AdamScalars now;
   const AdamScalars* of_step;
   const std::int64_t* step;
+  double lr_ratio = 1;
 };
 
 /// Where a loss goes: losses[0], or, in a captured graph, losses[(*step - 1) % capacity] for the
@@ -77,6 +79,7 @@ struct Backend {
   using Labels = VectorView<const std::int32_t>;
   using Stream = void*;
   using Graph = void*;
+  using Event = void*;
 
   int abi;
   int size;
@@ -147,7 +150,19 @@ struct Backend {
   int (*lora_linear_backward_adam)(ConstMatrix dy, ConstMatrix x, ConstMatrix w, ConstMatrix h,
                                    AdamMatrix<float> a, AdamMatrix<float> b,
                                    ConstMatrix relu_output, Matrix dh, Matrix dx, double scale,
-                                   AdamSchedule, Stream);
+                                   AdamSchedule of_a, AdamSchedule of_b, Stream);
+
+  int (*create_event)(Event* event, bool timing);
+  void (*destroy_event)(Event) noexcept;
+  /// The event's place is behind what the stream holds now.
+  int (*record_event)(Event, Stream);
+  int (*query_event)(Event, bool* reached);
+  int (*synchronize_event)(Event);
+  /// What is enqueued in the stream from now on runs behind the event's place.
+  int (*wait_event)(Stream, Event);
+  int (*elapsed_time)(Event start, Event end, float* milliseconds);
+  /// Enqueues the copy from memory of allocate_pinned, which must stay as it is until it has run.
+  int (*copy_from_pinned)(void* to, const void* from, std::size_t bytes, Stream);
 
   int (*dora_linear)(ConstMatrix x, ConstMatrix a, ConstMatrix w, Matrix u, Matrix wa,
                      Vector squares, Stream);

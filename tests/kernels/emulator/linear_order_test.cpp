@@ -32,7 +32,8 @@ std::vector<Tensor<float>> run(const LayerOperands& o) {
   ops::linear_backward_input(dy, w, dx, &relu_output);
   ops::linear_backward_weight(dy, x, dw);
   ops::lora_linear(x, w, &bias, a, b, h, lora_y, 0.5);
-  ops::lora_linear_backward_adam(dy, x, w, h, a, a_state, b, b_state, dh, &lora_dx, 0.5, schedule);
+  ops::lora_linear_backward_adam(dy, x, w, h, a, a_state, b, b_state, dh, &lora_dx, 0.5, schedule,
+                                 schedule);
   ops::linear_backward_adam(dy, x, w, w_state, &bias, &bias_state, &update_dx, schedule,
                             &relu_output);
   std::vector<Tensor<float>> results;
