@@ -13,7 +13,6 @@ using lora::LoRAGADirection;
 using lora::LoRAGAForm;
 using lora::LoRAGAOptions;
 using lora::LoRAGAScale;
-using lora::LoRAInit;
 using lora::LoRAInitialValues;
 
 namespace {
@@ -35,24 +34,6 @@ Tensor<double> golden_matrix() {
 }
 
 }  // namespace
-
-TEST_CASE("the plain initial values are those of LoRALinear", "[nn][lora][init]") {
-  const auto check = [](LoRAInit kind, auto&& make) {
-    lora::PhiloxGenerator of_layer(3), of_values(3);
-    lora::Linear<float> base(12, 7, of_layer);
-    Tensor<float> w({7, 12}), bias({7});
-    of_values.uniform(w.span(), 0, 1);
-    of_values.uniform(bias.span(), 0, 1);
-    const lora::LoRALinear<float> layer(std::move(base), {.r = 5, .init_lora_weights = kind},
-                                        of_layer);
-    const LoRAInitialValues<float> values = make(12, 7, 5, of_values);
-    CHECK(same_bits(values.a, layer.lora_A.value));
-    CHECK(same_bits(values.b, Tensor<float>({7, 5})));
-  };
-  check(LoRAInit::kaiming_uniform, init::kaiming_uniform<float>);
-  check(LoRAInit::gaussian, init::gaussian<float>);
-  check(LoRAInit::standard_normal, init::standard_normal<float>);
-}
 
 TEMPLATE_TEST_CASE("orthogonal: neither is zero, and the product is", "[nn][lora][init]", float,
                    double) {

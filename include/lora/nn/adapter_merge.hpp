@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <cstddef>
+#include <optional>
 #include <span>
 #include <utility>
 #include <vector>
@@ -15,7 +16,7 @@
 
 namespace lora::inline v0::detail {
 
-/// DoRA's m / ‖W + s B A‖ for every row.
+/// DoRA's m / ‖W + s B A‖ for every row, 0 for one that is 0, as ops::dora_gains.
 template <class T>
 std::vector<double> dora_gain(const Tensor<T>& w, const Tensor<T>& a, const Tensor<T>& b,
                               const Tensor<T>& magnitude, double scale) {
@@ -28,22 +29,59 @@ std::vector<double> dora_gain(const Tensor<T>& w, const Tensor<T>& a, const Tens
       const double element = double{w(o, k)} + scale * sum;
       square += element * element;
     }
-    gain[static_cast<std::size_t>(o)] = double{magnitude[o]} / std::sqrt(square);
+    if (square > 0) gain[static_cast<std::size_t>(o)] = double{magnitude[o]} / std::sqrt(square);
   }
   return gain;
 }
 
-/// What merging adapters into a layer does to its weight and its bias, with the adapters as they
-/// are now.
+/// An update of a layer's weight that can be taken out again. A class of virtual functions, so that
+/// only merging compiles what they do.
 template <class T>
-struct AdapterMerge {
-  /// `weight` is the base's, on the CPU.
-  AdapterMerge(const Linear<T>& base, std::span<LoRAAdapter<T>* const> adapters,
-               const Tensor<T>& weight)
-      : change(make_change(adapters, weight)), bias(make_bias(base, adapters)) {}
+class WeightUpdate {
+ public:
+  virtual ~WeightUpdate() = default;
 
-  WeightChange<T> change;
-  Tensor<T> bias;  ///< empty where it stays the base's
+  /// Changes W by the update of the adapters, as they are now, or nothing and returns false where
+  /// the result would not be finite.
+  virtual bool put_in(Linear<T>& base, std::span<LoRAAdapter<T>* const> adapters) = 0;
+  virtual void take_out(Linear<T>& base) = 0;
+
+  /// Turns a copy of the changed W, on the CPU, into W.
+  virtual void revert(Tensor<T>& weight) const = 0;
+
+  Tensor<T> bias;  ///< the changed layer's; empty where it is the base's
+};
+
+template <class T>
+class AdapterMerge final : public WeightUpdate<T> {
+ public:
+  /// Changes `weight`, a copy of the base's on the CPU.
+  MergeError apply(const Linear<T>& base, std::span<LoRAAdapter<T>* const> adapters,
+                   Tensor<T>& weight) {
+    change_.emplace(make_change(adapters, weight));
+    this->bias = make_bias(base, adapters);
+    MergeError error = change_->apply(weight);
+    const Tensor<T> bias = this->bias.to(Device::cpu);
+    for (const T b : bias.span()) error.finite = error.finite && std::isfinite(b);
+    return error;
+  }
+
+  bool put_in(Linear<T>& base, std::span<LoRAAdapter<T>* const> adapters) override {
+    Tensor<T>& value = base.weight.value;
+    Tensor<T> weight = value.to(Device::cpu);
+    if (!apply(base, adapters, weight).finite) return false;
+    value = weight.to(value.device());
+    return true;
+  }
+
+  void take_out(Linear<T>& base) override {
+    Tensor<T>& value = base.weight.value;
+    Tensor<T> weight = value.to(Device::cpu);
+    revert(weight);
+    value = weight.to(value.device());
+  }
+
+  void revert(Tensor<T>& weight) const override { change_->revert(weight); }
 
  private:
   static WeightChange<T> make_change(std::span<LoRAAdapter<T>* const> adapters,
@@ -86,6 +124,8 @@ struct AdapterMerge {
     }
     return bias;
   }
+
+  std::optional<WeightChange<T>> change_;
 };
 
 }  // namespace lora::inline v0::detail

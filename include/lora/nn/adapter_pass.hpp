@@ -298,4 +298,26 @@ class AdapterPass {
   index_t dora_rank_ = 0;
 };
 
+/// The two passes, by address, so that only a layer that runs adapters together compiles them.
+template <class T>
+struct AdapterPasses {
+  void (*forward)(Linear<T>& base, const std::vector<LoRAAdapter<T>*>& adapters,
+                  const AdapterIds* ids, const Tensor<T>& x, Saved<T>& saved, bool training,
+                  std::uint64_t dropout_offset);
+  void (*backward)(Linear<T>& base, const std::vector<LoRAAdapter<T>*>& adapters,
+                   const AdapterIds* ids, const Tensor<T>& x, Saved<T>& saved, bool training,
+                   const Tensor<T>& dy, Tensor<T>* dx);
+};
+
+template <class T>
+inline constexpr AdapterPasses<T> kAdapterPasses{
+    [](Linear<T>& base, const std::vector<LoRAAdapter<T>*>& adapters, const AdapterIds* ids,
+       const Tensor<T>& x, Saved<T>& saved, bool training, std::uint64_t dropout_offset) {
+      AdapterPass<T>(base, adapters, ids, saved).forward(x, training, dropout_offset);
+    },
+    [](Linear<T>& base, const std::vector<LoRAAdapter<T>*>& adapters, const AdapterIds* ids,
+       const Tensor<T>& x, Saved<T>& saved, bool training, const Tensor<T>& dy, Tensor<T>* dx) {
+      AdapterPass<T>(base, adapters, ids, saved).backward(x, dy, dx, training);
+    }};
+
 }  // namespace lora::inline v0::detail

@@ -202,6 +202,7 @@ class ScopedAdapterIds {
     const Device device = parameters.empty() ? Device::cpu : parameters.front()->value.device();
     ids_.of_row = Tensor<std::int32_t>({static_cast<index_t>(ids.size())}, ids).to(device);
     for (const auto& [path, layer] : adapted_modules(module)) layer->require_rows_can_differ();
+    for (const auto& [path, layer] : lora_layers(module)) layer->run_together();
     for (const auto& [path, layer] : adapted_modules(module)) {
       layers_.emplace_back(layer, std::exchange(layer->ids_, &ids_));
     }

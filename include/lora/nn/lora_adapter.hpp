@@ -41,6 +41,13 @@ struct LoRAAdapter {
   bool uses_dora() const noexcept { return !magnitude.value.empty(); }
   bool has_initial_values() const noexcept { return !initial_A.empty(); }
 
+  /// Whether it is A and B and nothing else; in eval(), when dropout does nothing.
+  bool is_plain() const noexcept { return dropout == 0 && is_plain_in_eval(); }
+  bool is_plain_in_eval() const noexcept {
+    return rank() > 0 && !uses_dora() && !has_initial_values() && bias.value.empty() &&
+           lora_B_bias.value.empty();
+  }
+
   /// Calls visit(name, parameter) with PEFT's names within the layer, such as
   /// "lora_A.default.weight".
   template <class Visit>

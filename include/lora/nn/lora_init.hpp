@@ -11,24 +11,20 @@
 #include <lora/linalg/randomized_svd.hpp>
 #include <lora/linalg/svd.hpp>
 #include <lora/linalg/truncated_svd.hpp>
+#include <lora/nn/lora_config.hpp>
 #include <lora/random.hpp>
 #include <lora/tensor.hpp>
 
-// The initial values A₀ (R, I) and B₀ (O, R) of an adapter of rank R, as PEFT makes them, for a
-// weight W (O, I) on the CPU.
+// Initial values A₀ (R, I) and B₀ (O, R) of an adapter of rank R by decompositions of its weight
+// W (O, I) or of W's gradient, as PEFT makes them:
+//     lora::adapt(model, {.init_lora_weights = lora::pissa()});
 //
-// The last four begin with B₀ A₀ far from 0. PEFT then takes s B₀ A₀ out of W; here no function
-// touches W, and the layer is to run W x + s (B A - B₀ A₀) x, with A₀ and B₀ kept frozen: it begins
-// as its base, and W stays what it was.
+// All but orthogonal() begin with B₀ A₀ far from 0. PEFT then takes s B₀ A₀ out of W; here W is not
+// touched, and the layer runs W x + s (B A - B₀ A₀) x, with A₀ and B₀ kept as they are.
+//
+// Outside the umbrella, for what it adds to the time of compiling.
 
 namespace lora::inline v0 {
-
-/// What an adapter starts from.
-template <class T>
-struct LoRAInitialValues {
-  Tensor<T> a;  ///< A₀, (R, I)
-  Tensor<T> b;  ///< B₀, (O, R)
-};
 
 /// Which of the 2r leading singular vectors of the gradient become A₀ (right ones) and B₀ (left
 /// ones), counted from 0.
@@ -100,31 +96,6 @@ LoRAInitialValues<T> share_singular_values(const linalg::SVD<T>& svd, double sca
 }  // namespace lora::inline v0::detail
 
 namespace lora::inline v0::init {
-
-/// A₀ uniform in ±1/√I, B₀ = 0: PEFT's default, Hu et al. 2021 (arXiv 2106.09685).
-template <class T>
-LoRAInitialValues<T> kaiming_uniform(index_t in, index_t out, index_t r, Generator& generator) {
-  LoRAInitialValues<T> values{Tensor<T>({r, in}), Tensor<T>({out, r})};
-  const double bound = 1.0 / std::sqrt(static_cast<double>(in));
-  generator.uniform(values.a.span(), -bound, bound);
-  return values;
-}
-
-/// A₀ normal with standard deviation 1/r, B₀ = 0.
-template <class T>
-LoRAInitialValues<T> gaussian(index_t in, index_t out, index_t r, Generator& generator) {
-  LoRAInitialValues<T> values{Tensor<T>({r, in}), Tensor<T>({out, r})};
-  generator.normal(values.a.span(), 0.0, 1.0 / static_cast<double>(r));
-  return values;
-}
-
-/// A₀ normal with standard deviation 1, B₀ = 0.
-template <class T>
-LoRAInitialValues<T> standard_normal(index_t in, index_t out, index_t r, Generator& generator) {
-  LoRAInitialValues<T> values{Tensor<T>({r, in}), Tensor<T>({out, r})};
-  generator.normal(values.a.span(), 0.0, 1.0);
-  return values;
-}
 
 /// A₀ = (G E)ᵀ / 10, B₀ = Hᵀ F / 10 with the rows of E (r/2, r) of even, those of F of odd number
 /// in a random orthogonal matrix, G (I, r/2) and H (r/2, O) normal: neither is 0, and B₀ A₀ is.
@@ -233,3 +204,57 @@ LoRAInitialValues<T> lora_ga(const Tensor<T>& gradient, index_t r, double scale,
 }
 
 }  // namespace lora::inline v0::init
+
+namespace lora::inline v0 {
+
+/// LoRAConfig::init_lora_weights = orthogonal(): PEFT's "orthogonal"; see init::orthogonal.
+inline LoRAInit orthogonal() {
+  LoRAInit init(LoRAInit::computed);
+  init.compute = [](const LoRAInit&, const LoRAInitInput& input) {
+    return init::orthogonal<double>(input.weight.dim(1), input.weight.dim(0), input.r,
+                                    input.generator);
+  };
+  return init;
+}
+
+/// PEFT's "olora"; see init::olora.
+inline LoRAInit olora() {
+  LoRAInit init(LoRAInit::computed);
+  init.product_is_zero = false;
+  init.compute = [](const LoRAInit&, const LoRAInitInput& input) {
+    return init::olora(input.weight, input.r);
+  };
+  return init;
+}
+
+/// PEFT's "pissa", or with `iterations` "pissa_niter_[iterations]"; see init::pissa and
+/// init::pissa_niter.
+inline LoRAInit pissa(int iterations = 0) {
+  LoRAInit init(LoRAInit::computed);
+  init.product_is_zero = false;
+  init.iterations = iterations;
+  init.compute = [](const LoRAInit& self, const LoRAInitInput& input) {
+    return self.iterations == 0 ? init::pissa(input.weight, input.r, input.scale)
+                                : init::pissa_niter(input.weight, input.r, input.scale,
+                                                    self.iterations, input.generator);
+  };
+  return init;
+}
+
+/// PEFT's "lora_ga" with its defaults; see init::lora_ga. The layer's weight needs a gradient when
+/// the adapter is made: call backward() on some batches before, without a step of the optimizer.
+inline LoRAInit lora_ga() {
+  LoRAInit init(LoRAInit::computed);
+  init.product_is_zero = false;
+  init.compute = [](const LoRAInit&, const LoRAInitInput& input) {
+    if (input.gradient.empty()) {
+      throw ValueError(
+          "lora_ga: the weight has no gradient; call backward() on some batches first, without a "
+          "step of the optimizer");
+    }
+    return init::lora_ga(input.gradient, input.r, input.scale);
+  };
+  return init;
+}
+
+}  // namespace lora::inline v0

@@ -53,12 +53,19 @@ namespace lora::inline v0 {
 template <class T>
 class LoRALinear final : public AdaptedModule<T> {
  public:
-  /// With one adapter, which is active. Throws ValueError unless 1 <= r <= min(in, out features).
+  /// With one adapter, which is active and no more than A and B: one with DoRA, dropout, biases or
+  /// initial values that count is for add_adapter(), so that a program that needs none of them does
+  /// not compile them. Throws ValueError on such a one, and unless 1 <= r <= min(in, out features).
   LoRALinear(std::shared_ptr<Linear<T>> base, const LoRAConfig& config, Generator& generator,
              std::string name = "default")
       : LoRALinear(std::move(base)) {
-    add_adapter(std::move(name), config, generator).active = true;
-    update();
+    require_name(name);
+    LoRAAdapter<T> adapter = detail::make_lora_adapter(*base_, config, generator, std::move(name));
+    if (!adapter.is_plain()) {
+      throw ValueError("LoRALinear: only add_adapter() makes an adapter that is more than A and B");
+    }
+    adapter.active = true;
+    place(std::move(adapter));
   }
 
   LoRALinear(Linear<T> base, const LoRAConfig& config, Generator& generator,
@@ -76,16 +83,15 @@ class LoRALinear final : public AdaptedModule<T> {
 
   /// Adds an adapter that is not active yet. Throws ValueError when there is one of that name.
   LoRAAdapter<T>& add_adapter(std::string name, const LoRAConfig& config, Generator& generator) {
-    require_new(name);
+    require_name(name);
     return insert(detail::make_lora_adapter(*base_, config, generator, std::move(name)));
   }
 
   /// As above, of parts that exist.
   LoRAAdapter<T>& insert(LoRAAdapter<T> adapter) {
-    require_new(adapter.name);
-    adapters_.push_back(std::make_unique<LoRAAdapter<T>>(std::move(adapter)));
-    update();
-    return *adapters_.back();
+    require_name(adapter.name);
+    run_together();
+    return place(std::move(adapter));
   }
 
   void remove_adapter(const std::string& name) override {
@@ -144,6 +150,7 @@ class LoRALinear final : public AdaptedModule<T> {
   /// Adds the update of the active adapters to W, so that a forward pass costs what the base costs.
   /// Throws ValueError, and changes nothing, when W would not be finite.
   void merge() {
+    if (!merge_) merge_ = std::make_unique<detail::AdapterMerge<T>>();
     put_update_into_weight(this->enabled());
     merged_ = true;
   }
@@ -154,22 +161,18 @@ class LoRALinear final : public AdaptedModule<T> {
     merged_ = false;
   }
 
-  /// What merging does to W, whether it has been done or not.
+  /// What merging does to W and to the bias, whether it has been done or not.
   MergeError merge_error() const {
     Tensor<T> weight = base_weight();
-    detail::AdapterMerge<T> merge(*base_, active_, weight);
-    MergeError error = merge.change.apply(weight);
-    const Tensor<T> bias = merge.bias.to(Device::cpu);
-    for (const T b : bias.span()) error.finite = error.finite && std::isfinite(b);
-    return error;
+    return detail::AdapterMerge<T>().apply(*base_, active_, weight);
   }
 
   /// W with the update of the active adapters while the layer is enabled, else W: what the layer
   /// multiplies by.
   Tensor<T> effective_weight() const {
-    if (!this->enabled() || merge_) return base_->weight.value;
+    if (!this->enabled() || update_in_weight_) return base_->weight.value;
     Tensor<T> weight = base_weight();
-    detail::AdapterMerge<T>(*base_, active_, weight).change.apply(weight);
+    detail::AdapterMerge<T>().apply(*base_, active_, weight);
     return weight.to(base_->weight.value.device());
   }
 
@@ -205,12 +208,23 @@ class LoRALinear final : public AdaptedModule<T> {
   }
 
  private:
+  template <class U>
+  friend class ScopedAdapterIds;
+
   void enabled_will_be(bool enabled) override { put_update_into_weight(merged_ && enabled); }
 
   void require_rows_can_differ() const override {
-    if (!merge_) return;
+    if (!update_in_weight_) return;
     throw ValueError(to_string() + ": rows of one batch can use different adapters only while " +
                      "these are apart from W; unmerge() them first");
+  }
+
+  void run_together() { together_ = &detail::kAdapterPasses<T>; }
+
+  LoRAAdapter<T>& place(LoRAAdapter<T> adapter) {
+    adapters_.push_back(std::make_unique<LoRAAdapter<T>>(std::move(adapter)));
+    update();
+    return *adapters_.back();
   }
 
   std::size_t only_adapter() const {
@@ -226,7 +240,7 @@ class LoRALinear final : public AdaptedModule<T> {
                      "\"; there are: " + (names.empty() ? "none" : names));
   }
 
-  void require_new(const std::string& name) {
+  void require_name(const std::string& name) {
     if (name.empty() || name.find('.') != std::string::npos) {
       throw ValueError("LoRALinear: \"" + name + "\" is no adapter's name: it must be non-empty " +
                        "and hold no dot");
@@ -242,7 +256,7 @@ class LoRALinear final : public AdaptedModule<T> {
     for (const auto& adapter : adapters_) {
       if (adapter->active) active_.push_back(adapter.get());
     }
-    if (!merge_) return;
+    if (!update_in_weight_) return;
     put_update_into_weight(false);
     put_update_into_weight(true);
   }
@@ -250,14 +264,14 @@ class LoRALinear final : public AdaptedModule<T> {
   // Whether the one active adapter is A and B alone, which the fused kernels take.
   bool runs_fused() const {
     if (this->ids() || active_.size() != 1) return false;
-    const LoRAAdapter<T>& only = *active_.front();
-    return only.rank() > 0 && !only.uses_dora() && !only.has_initial_values() &&
-           only.bias.value.empty() && only.lora_B_bias.value.empty() &&
-           !(only.dropout > 0 && this->training());
+    return active_.front()->is_plain() ||
+           (active_.front()->is_plain_in_eval() && !this->training());
   }
 
   // Whether the pass is the base's: what the adapters add is nothing, or is in W.
-  bool runs_base() const { return !this->enabled() || merge_ || (!this->ids() && active_.empty()); }
+  bool runs_base() const {
+    return !this->enabled() || update_in_weight_ || (!this->ids() && active_.empty());
+  }
 
   std::vector<LoRAAdapter<T>*> running_adapters() const {
     if (!this->ids()) return active_;
@@ -278,7 +292,7 @@ class LoRALinear final : public AdaptedModule<T> {
     const Tensor<T>& weight = base_->weight.value;
     if (this->ids() && this->enabled()) require_ids_fit(x);
     if (runs_base()) {
-      const bool has_own_bias = merge_ && !merge_->bias.empty();
+      const bool has_own_bias = update_in_weight_ && !merge_->bias.empty();
       ops::linear(x, weight, has_own_bias ? &merge_->bias : base_->bias_value(), saved.output,
                   saved.activation);
     } else if (runs_fused()) {
@@ -287,15 +301,14 @@ class LoRALinear final : public AdaptedModule<T> {
       ops::lora_linear(x, weight, base_->bias_value(), adapter.lora_A.value, adapter.lora_B.value,
                        saved.intermediates[0], saved.output, adapter.scaling(), saved.activation);
     } else {
-      const auto adapters = running_adapters();
-      detail::AdapterPass<T>(*base_, adapters, this->ids(), saved)
-          .forward(x, this->training(), passes_.next());
+      together_->forward(*base_, running_adapters(), this->ids(), x, saved, this->training(),
+                         passes_.next());
     }
     return saved.output;
   }
 
   void do_backward(const Tensor<T>& dy, Saved<T>& saved, Tensor<T>* dx) override {
-    if (merge_ && this->has_trainable_parameters()) {
+    if (update_in_weight_ && this->has_trainable_parameters()) {
       throw ValueError(to_string() +
                        ": training needs the adapter apart from W; unmerge() it first");
     }
@@ -307,9 +320,8 @@ class LoRALinear final : public AdaptedModule<T> {
     } else if (runs_fused()) {
       fused_backward(dy, saved, dx, relu_output);
     } else {
-      const auto adapters = running_adapters();
-      return detail::AdapterPass<T>(*base_, adapters, this->ids(), saved)
-          .backward(x, dy, dx, this->training());
+      return together_->backward(*base_, running_adapters(), this->ids(), x, saved,
+                                 this->training(), dy, dx);
     }
     base_->accumulate_gradients(dy, x);
   }
@@ -337,34 +349,29 @@ class LoRALinear final : public AdaptedModule<T> {
   // W without any update, on the CPU.
   Tensor<T> base_weight() const {
     Tensor<T> weight = base_->weight.value.to(Device::cpu);
-    if (merge_) merge_->change.revert(weight);
+    if (update_in_weight_) merge_->revert(weight);
     return weight;
   }
 
   void put_update_into_weight(bool wanted) {
-    if (wanted == (merge_ != nullptr)) return;
-    Tensor<T>& value = base_->weight.value;
-    Tensor<T> weight = value.to(Device::cpu);
+    if (wanted == update_in_weight_) return;
     if (!wanted) {
-      merge_->change.revert(weight);
-      value = weight.to(value.device());
-      merge_.reset();
-      return;
-    }
-    auto merge = std::make_unique<detail::AdapterMerge<T>>(*base_, active_, weight);
-    if (!merge->change.apply(weight).finite) {
+      merge_->take_out(*base_);
+    } else if (!merge_->put_in(*base_, active_)) {
       throw ValueError(to_string() + ": merged, the weight would not be finite");
     }
-    value = weight.to(value.device());
-    merge_ = std::move(merge);
+    update_in_weight_ = wanted;
   }
 
   std::shared_ptr<Linear<T>> base_;
   std::vector<std::unique_ptr<LoRAAdapter<T>>> adapters_;
   std::vector<LoRAAdapter<T>*> active_;
   bool merged_ = false;
-  std::unique_ptr<detail::AdapterMerge<T>> merge_;  // while W holds the update
-  mutable detail::PassCounter passes_;              // so that each pass drops other inputs
+  bool update_in_weight_ = false;
+  // What a program that neither merges nor runs adapters together does not compile.
+  std::unique_ptr<detail::WeightUpdate<T>> merge_;
+  const detail::AdapterPasses<T>* together_ = nullptr;
+  mutable detail::PassCounter passes_;  // so that each pass drops other inputs
 };
 
 }  // namespace lora::inline v0
