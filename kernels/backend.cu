@@ -53,6 +53,13 @@ const Backend* cuda_backend_table(HeaderVersion) noexcept {
       .linear_backward_adam = cuda::linear_backward_adam,
       .linear_backward_sgd = cuda::linear_backward_sgd,
       .lora_linear_backward_adam = cuda::lora_linear_backward_adam,
+      .multi_lora_shrink = cuda::multi_lora_shrink,
+      .multi_lora_expand = cuda::multi_lora_expand,
+      .multi_lora_backward_output = cuda::multi_lora_backward_output,
+      .multi_lora_backward_shrink = cuda::multi_lora_backward_shrink,
+      .multi_lora_backward_input = cuda::multi_lora_backward_input,
+      .multi_lora_backward_weights = cuda::multi_lora_backward_weights,
+      .multi_lora_backward_gain = cuda::multi_lora_backward_gain,
   };
   return &kTable;
 }

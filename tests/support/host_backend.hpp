@@ -95,6 +95,13 @@ class HostBackend {
     set<&lora::cpu::linear_backward_adam<float>>(table_.linear_backward_adam);
     set<&lora::cpu::linear_backward_sgd<float>>(table_.linear_backward_sgd);
     set<&lora::cpu::lora_linear_backward_adam<float>>(table_.lora_linear_backward_adam);
+    set<&lora::cpu::multi_lora_shrink<float>>(table_.multi_lora_shrink);
+    set<&lora::cpu::multi_lora_expand<float>>(table_.multi_lora_expand);
+    set<&lora::cpu::multi_lora_backward_output<float>>(table_.multi_lora_backward_output);
+    set<&lora::cpu::multi_lora_backward_shrink<float>>(table_.multi_lora_backward_shrink);
+    set<&lora::cpu::multi_lora_backward_input<float>>(table_.multi_lora_backward_input);
+    set<&lora::cpu::multi_lora_backward_weights<float>>(table_.multi_lora_backward_weights);
+    set<&lora::cpu::multi_lora_backward_gain<float>>(table_.multi_lora_backward_gain);
     lora::detail::cuda_backend = &table_;
   }
   HostBackend(const HostBackend&) = delete;
