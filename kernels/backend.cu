@@ -67,6 +67,15 @@ const Backend* cuda_backend_table(HeaderVersion) noexcept {
       .dora_scale_rows = cuda::dora_scale_rows,
       .dropout = cuda::dropout,
       .dropout_add = cuda::dropout_add,
+      .multi_lora_shrink = cuda::multi_lora_shrink,
+      .multi_lora_expand = cuda::multi_lora_expand,
+      .multi_lora_backward_output = cuda::multi_lora_backward_output,
+      .multi_lora_backward_shrink = cuda::multi_lora_backward_shrink,
+      .multi_lora_backward_input = cuda::multi_lora_backward_input,
+      .multi_lora_backward_weights = cuda::multi_lora_backward_weights,
+      .multi_lora_backward_gain = cuda::multi_lora_backward_gain,
+      .multi_lora_add_bias = cuda::multi_lora_add_bias,
+      .multi_lora_backward_bias = cuda::multi_lora_backward_bias,
   };
   return &kTable;
 }

@@ -32,6 +32,7 @@
 #include <lora/ops/elementwise.hpp>
 #include <lora/ops/linear.hpp>
 #include <lora/ops/lora_linear.hpp>
+#include <lora/ops/multi_lora.hpp>
 #include <lora/ops/next_batch.hpp>
 #include <lora/ops/normalize_rows.hpp>
 #include <lora/ops/relu.hpp>

@@ -125,6 +125,15 @@ class HostBackend {
     set<&lora::cpu::dora_scale_rows<float>>(table_.dora_scale_rows);
     set<&lora::cpu::dropout<float>>(table_.dropout);
     set<&lora::cpu::dropout_add<float>>(table_.dropout_add);
+    set<&lora::cpu::multi_lora_shrink<float>>(table_.multi_lora_shrink);
+    set<&lora::cpu::multi_lora_expand<float>>(table_.multi_lora_expand);
+    set<&lora::cpu::multi_lora_backward_output<float>>(table_.multi_lora_backward_output);
+    set<&lora::cpu::multi_lora_backward_shrink<float>>(table_.multi_lora_backward_shrink);
+    set<&lora::cpu::multi_lora_backward_input<float>>(table_.multi_lora_backward_input);
+    set<&lora::cpu::multi_lora_backward_weights<float>>(table_.multi_lora_backward_weights);
+    set<&lora::cpu::multi_lora_backward_gain<float>>(table_.multi_lora_backward_gain);
+    set<&lora::cpu::multi_lora_add_bias<float>>(table_.multi_lora_add_bias);
+    set<&lora::cpu::multi_lora_backward_bias<float>>(table_.multi_lora_backward_bias);
     lora::detail::cuda_backend = &table_;
   }
   HostBackend(const HostBackend&) = delete;

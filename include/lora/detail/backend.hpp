@@ -69,6 +69,28 @@ struct AdamVector {
   VectorView<T> value, m, v;
 };
 
+/// One low-rank term of a layer that runs several adapters: to the rows of the batch whose id is
+/// `id`, or to all rows of a batch without ids, it adds gain ∘ (h Bᵀ) with h = scale x Aᵀ.
+template <class T>
+struct AdapterTerm {
+  MatrixView<const T> a, b;  // (R, I), (O, R)
+  VectorView<const T> gain;  // (O,), DoRA's magnitude over norm; no data: 1
+  bool gain_on_base;  // whether it also adds (gain - 1) ∘ u, u = x Wᵀ: one term of an adapter does
+  std::int32_t id;     // its adapter's, which may have several terms
+  std::int64_t first;  // its columns of h: [first, first + R)
+  double scale;
+};
+
+/// In host memory, for a device library too; what the terms point to is on the device.
+template <class T>
+struct AdapterTerms {
+  const AdapterTerm<T>* data;
+  std::int64_t count;
+
+  const AdapterTerm<T>* begin() const { return data; }
+  const AdapterTerm<T>* end() const { return data + count; }
+};
+
 /// Everything a device library offers, float32 only. Append-only: `size` tells what is there.
 /// Matrices and vectors whose data is null are absent: a bias, a gradient nobody needs.
 struct Backend {
@@ -77,6 +99,9 @@ struct Backend {
   using Vector = VectorView<float>;
   using ConstVector = VectorView<const float>;
   using Labels = VectorView<const std::int32_t>;
+  using Ids = VectorView<const std::int32_t>;
+  using Term = AdapterTerm<float>;
+  using Terms = AdapterTerms<float>;
   using Stream = void*;
   using Graph = void*;
   using Event = void*;
@@ -175,6 +200,21 @@ struct Backend {
 
   int (*dropout)(ConstVector x, Vector y, DropoutMask, Stream);
   int (*dropout_add)(ConstVector x, ConstVector relu_output, Vector y, DropoutMask, Stream);
+
+  int (*multi_lora_shrink)(ConstMatrix x, Terms, Ids, Matrix h, Stream);
+  int (*multi_lora_expand)(ConstMatrix u, ConstMatrix h, Terms, Ids, ConstVector bias, Matrix y,
+                           Activation, Stream);
+  int (*multi_lora_backward_output)(ConstMatrix dy, Terms, Ids, Matrix du, Stream);
+  int (*multi_lora_backward_shrink)(ConstMatrix dy, Terms, Ids, Matrix dh, Stream);
+  int (*multi_lora_backward_input)(ConstMatrix dh, Terms, Ids, ConstMatrix relu_output, Matrix dx,
+                                   Stream);
+  int (*multi_lora_backward_weights)(ConstMatrix dy, ConstMatrix x, ConstMatrix h, ConstMatrix dh,
+                                     Term, Ids, Matrix da, Matrix db, bool accumulate, Stream);
+  int (*multi_lora_backward_gain)(ConstMatrix dy, ConstMatrix u, ConstMatrix h, Terms, Ids,
+                                  std::int32_t id, Vector dgain, bool accumulate, Stream);
+  int (*multi_lora_add_bias)(ConstVector bias, Ids, std::int32_t id, Matrix y, Stream);
+  int (*multi_lora_backward_bias)(ConstMatrix dy, Ids, std::int32_t id, Vector db, bool accumulate,
+                                  Stream);
 };
 
 /// Null until <lora/cuda.hpp> registers the kernel library. Of default visibility, so that two

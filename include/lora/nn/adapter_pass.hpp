@@ -26,9 +26,9 @@ namespace lora::inline v0::detail {
 /// A layer's pass through several adapters, or through one that is more than A and B: all of them
 /// on all rows, or each row its own. With u = x Wᵀ and h = s x Aᵀ, row by row,
 ///     y = u + b + Σ [(g - 1) ∘ u + g ∘ (h Bᵀ) + c],   g = m / ‖W + s B A‖ with DoRA, else 1
-/// where c is what the adapter changes of the bias. The weight is visited once forward and once
-/// backward, whatever the number of adapters. The drop rate is one for all: the mask is the
-/// input's.
+/// where c is what the adapter changes of the bias; then the ReLU, if there is one. The weight is
+/// visited once forward and once backward, whatever the number of adapters. The drop rate is one
+/// for all: the mask is the input's.
 template <class T>
 class AdapterPass {
  public:
@@ -57,16 +57,17 @@ class AdapterPass {
     } else {
       ops::linear<T>(x, base_.weight.value, nullptr, u);
     }
-    compute_bias_changes();
     const Tensor<T>* input = &x;
     if (training && drop_rate() > 0) {
       ops::dropout(x, at(kDropped), drop_rate(), dropout_key());
       input = &at(kDropped);
     }
     const auto terms = make_terms();
-    ops::multi_lora_shrink<T>(*input, terms, row_ids(), at(kH));
-    ops::multi_lora_expand<T>(u, at(kH), terms, row_ids(), base_.bias_value(), saved_.output,
-                              saved_.activation);
+    ops::multi_lora_shrink(*input, terms, row_ids(), at(kH));
+    const bool biases = any_changes_bias();
+    ops::multi_lora_expand(u, at(kH), terms, row_ids(), base_.bias_value(), saved_.output,
+                           biases ? Activation::none : saved_.activation);
+    if (biases) add_bias_changes();
   }
 
   void backward(const Tensor<T>& x, const Tensor<T>& dy, Tensor<T>* dx, bool training) {
@@ -74,15 +75,19 @@ class AdapterPass {
     const bool drops = training && drop_rate() > 0;
     const Tensor<T>* du = &dy;
     if (dora_rank_ > 0) {
-      ops::multi_lora_backward_output<T>(dy, terms, row_ids(), at(kDu));
+      ops::multi_lora_backward_output(dy, terms, row_ids(), at(kDu));
       du = &at(kDu);
     }
-    ops::multi_lora_backward_shrink<T>(dy, terms, row_ids(), at(kDh));
+    ops::multi_lora_backward_shrink(dy, terms, row_ids(), at(kDh));
     if (dx) backward_input(x, *du, terms, *dx, drops);
-    std::size_t term = 0;
+    auto term = terms.begin();
     for (std::size_t i = 0; i < parts_.size(); ++i) {
-      accumulate_gradients(i, terms, terms[term], drops ? at(kDropped) : x, dy);
-      term += parts_[i].adapter->has_initial_values() ? 2 : 1;
+      const LoRAAdapter<T>& adapter = *parts_[i].adapter;
+      if (adapter.rank() > 0) {
+        accumulate_gradients(i, terms, term, drops ? at(kDropped) : x, dy);
+        term += adapter.has_initial_values() ? 2 : 1;
+      }
+      if (changes_bias(adapter)) accumulate_bias_change(i, dy);
     }
     if (base_.weight.trainable) base_.weight.grad.accumulate_outer(*du, x);
     if (base_.has_bias() && base_.bias.trainable) accumulate_base_bias(dy);
@@ -170,7 +175,15 @@ class AdapterPass {
     }
   }
 
-  void compute_bias_changes() {
+  bool any_changes_bias() const {
+    for (const Part& part : parts_) {
+      if (changes_bias(*part.adapter)) return true;
+    }
+    return false;
+  }
+
+  // What each adapter changes of the bias is added behind the rest, and then comes the ReLU.
+  void add_bias_changes() {
     for (std::size_t i = 0; i < parts_.size(); ++i) {
       const LoRAAdapter<T>& adapter = *parts_[i].adapter;
       if (!changes_bias(adapter)) continue;
@@ -185,34 +198,23 @@ class AdapterPass {
       if (!adapter.lora_B_bias.value.empty()) {
         ops::add_scaled(adapter.lora_B_bias.value, change, adapter.scaling());
       }
+      ops::multi_lora_add_bias(change, row_ids(), parts_[i].id, saved_.output);
     }
+    if (saved_.activation == Activation::relu) ops::relu(saved_.output, saved_.output);
   }
 
+  // An adapter that learns a bias alone has none, one that counts from initial values has two.
   std::vector<AdapterTerm<T>> make_terms() {
     std::vector<AdapterTerm<T>> terms;
     for (std::size_t i = 0; i < parts_.size(); ++i) {
       const auto& [adapter, id, first] = parts_[i];
-      AdapterTerm<T> term{};
-      term.id = id;
-      term.first = first;
-      term.scale = adapter->scaling();
-      if (adapter->rank() > 0) {
-        term.a = adapter->lora_A.value.matrix();
-        term.b = adapter->lora_B.value.matrix();
-      }
-      if (adapter->uses_dora()) {
-        term.gain = of_part(i, kGain).vector();
-        term.gain_on_base = true;
-      }
-      if (changes_bias(*adapter)) term.bias = of_part(i, kBiasChange).vector();
-      terms.push_back(term);
+      if (adapter->rank() == 0) continue;
+      const Tensor<T>* const gain = adapter->uses_dora() ? &of_part(i, kGain) : nullptr;
+      terms.push_back(adapter_term(adapter->lora_A.value, adapter->lora_B.value, gain,
+                                   adapter->uses_dora(), id, first, adapter->scaling()));
       if (!adapter->has_initial_values()) continue;
-      term.a = adapter->initial_A.matrix();
-      term.b = adapter->initial_B.matrix();
-      term.first += adapter->rank();
-      term.scale = -term.scale;
-      term.bias = {};
-      terms.push_back(term);
+      terms.push_back(adapter_term<T>(adapter->initial_A, adapter->initial_B, nullptr, false, id,
+                                      first + adapter->rank(), -adapter->scaling()));
     }
     return terms;
   }
@@ -222,41 +224,38 @@ class AdapterPass {
     const Tensor<T>* relu_output = saved_.input_is_relu ? &x : nullptr;
     ops::linear_backward_input(du, base_.weight.value, dx);
     if (!drops) {
-      return ops::multi_lora_backward_input<T>(at(kDh), terms, row_ids(), relu_output, dx);
+      return ops::multi_lora_backward_input(at(kDh), terms, row_ids(), relu_output, dx);
     }
     Tensor<T>& dropped = at(kDxDropped);
     dropped.resize(x.shape(), x.device());
     ops::fill(dropped, 0.0);
-    ops::multi_lora_backward_input<T>(at(kDh), terms, row_ids(), nullptr, dropped);
+    ops::multi_lora_backward_input(at(kDh), terms, row_ids(), nullptr, dropped);
     ops::dropout_add(dropped, dx, drop_rate(), dropout_key(), relu_output);
   }
 
   void accumulate_gradients(std::size_t i, std::span<const AdapterTerm<T>> terms,
-                            const AdapterTerm<T>& term, const Tensor<T>& input,
-                            const Tensor<T>& dy) {
+                            typename std::vector<AdapterTerm<T>>::const_iterator term,
+                            const Tensor<T>& input, const Tensor<T>& dy) {
     const auto& [adapter, id, first] = parts_[i];
-    const bool a_learns = adapter->rank() > 0 && adapter->lora_A.trainable;
-    const bool b_learns = adapter->rank() > 0 && adapter->lora_B.trainable;
-    if (a_learns) {
+    if (adapter->lora_A.trainable) {
       adapter->lora_A.grad.accumulate_with([&](Tensor<T>& da, bool accumulate) {
-        ops::multi_lora_backward_weights<T>(dy, input, at(kH), at(kDh), term, &da, nullptr,
-                                            accumulate);
+        ops::multi_lora_backward_weights<T>(dy, input, at(kH), at(kDh), *term, row_ids(), &da,
+                                            nullptr, accumulate);
       });
     }
-    if (b_learns) {
+    if (adapter->lora_B.trainable) {
       adapter->lora_B.grad.accumulate_with([&](Tensor<T>& db, bool accumulate) {
-        ops::multi_lora_backward_weights<T>(dy, input, at(kH), at(kDh), term, nullptr, &db,
-                                            accumulate);
+        ops::multi_lora_backward_weights<T>(dy, input, at(kH), at(kDh), *term, row_ids(), nullptr,
+                                            &db, accumulate);
       });
     }
     if (adapter->uses_dora() && adapter->magnitude.trainable) {
       Tensor<T>& gain_gradient = of_part(i, kGainGradient);
-      ops::multi_lora_backward_gain<T>(dy, u(), at(kH), terms, row_ids(), id, gain_gradient, false);
+      ops::multi_lora_backward_gain(dy, u(), at(kH), terms, row_ids(), id, gain_gradient, false);
       adapter->magnitude.grad.accumulate_with([&](Tensor<T>& dm, bool accumulate) {
         ops::dora_backward_magnitude(gain_gradient, of_part(i, kNorms), dm, accumulate);
       });
     }
-    if (changes_bias(*adapter)) accumulate_bias_change(i, dy);
   }
 
   void accumulate_bias_change(std::size_t i, const Tensor<T>& dy) {
