@@ -70,7 +70,7 @@ class AdapterMerge final : public WeightUpdate<T> {
     Tensor<T>& value = base.weight.value;
     Tensor<T> weight = value.to(Device::cpu);
     if (!apply(base, adapters, weight).finite) return false;
-    value = weight.to(value.device());
+    store(weight, value);
     return true;
   }
 
@@ -78,12 +78,18 @@ class AdapterMerge final : public WeightUpdate<T> {
     Tensor<T>& value = base.weight.value;
     Tensor<T> weight = value.to(Device::cpu);
     revert(weight);
-    value = weight.to(value.device());
+    store(weight, value);
   }
 
   void revert(Tensor<T>& weight) const override { change_->revert(weight); }
 
  private:
+  // Where W lies, so that taking an update out cannot fail for want of memory there.
+  static void store(const Tensor<T>& weight, Tensor<T>& value) {
+    copy_bytes(value.data(), value.device(), weight.data(), Device::cpu,
+               static_cast<std::size_t>(weight.numel()) * sizeof(T));
+  }
+
   static WeightChange<T> make_change(std::span<LoRAAdapter<T>* const> adapters,
                                      const Tensor<T>& weight) {
     std::vector<typename WeightChange<T>::Term> terms;

@@ -19,6 +19,7 @@
 #include <lora/ops/elementwise.hpp>
 #include <lora/ops/linear.hpp>
 #include <lora/ops/multi_lora.hpp>
+#include <lora/ops/relu.hpp>
 #include <lora/tensor.hpp>
 
 namespace lora::inline v0::detail {
@@ -229,7 +230,7 @@ class AdapterPass {
     Tensor<T>& dropped = at(kDxDropped);
     dropped.resize(x.shape(), x.device());
     ops::fill(dropped, 0.0);
-    ops::multi_lora_backward_input(at(kDh), terms, row_ids(), nullptr, dropped);
+    ops::multi_lora_backward_input<T>(at(kDh), terms, row_ids(), nullptr, dropped);
     ops::dropout_add(dropped, dx, drop_rate(), dropout_key(), relu_output);
   }
 
