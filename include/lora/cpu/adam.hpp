@@ -58,17 +58,17 @@ struct AdamSink {
     S::prefetch_ahead(m_at);
     S::prefetch_ahead(v_at);
     V g = gradient;
-    const V w = S::at(value_at);
+    const V w = *S::at(value_at);
     if (weight_decay != T{0}) S::fma(V{} + weight_decay, w, g);
-    V new_m = S::at(m_at) * beta1;
+    V new_m = *S::at(m_at) * beta1;
     S::fma(g, V{} + one_minus_beta1, new_m);
-    V new_v = S::at(v_at) * beta2;
+    V new_v = *S::at(v_at) * beta2;
     S::fma(g * one_minus_beta2, g, new_v);
     V root = new_v;
     S::sqrt(root);
-    S::at(m_at) = new_m;
-    S::at(v_at) = new_v;
-    S::at(value_at) = w + minus_step_size * new_m / (root + eps);
+    *S::at(m_at) = new_m;
+    *S::at(v_at) = new_v;
+    *S::at(value_at) = w + minus_step_size * new_m / (root + eps);
   }
 
   template <class S>

@@ -116,12 +116,12 @@ struct RowProductsCore {
     V v[N];
     LORA_UNROLL
     for (int n = 0; n < N; ++n) {
-      v[n] = S::at(w + n * w_stride);
+      v[n] = *S::at(w + n * w_stride);
       if constexpr (kPart) S::keep_last(v[n], count);
     }
     LORA_UNROLL
     for (int m = 0; m < M; ++m) {
-      V factor = S::at(a + m * a_stride);
+      V factor = *S::at(a + m * a_stride);
       if constexpr (kPart) S::keep_last(factor, count);
       LORA_UNROLL
       for (int n = 0; n < N; ++n) sum[m][n] += factor * v[n];
@@ -236,10 +236,10 @@ struct DoraTermsCore {
       const double* const factors = turned + r * kRows;
       const double* const gram = terms.gram + r * rank;
       for (std::int64_t i = 0; i < kRows; i += S::kWidth) {
-        const V factor = S::at(factors + i);
+        const V factor = *S::at(factors + i);
         V others = V{};
-        for (std::int64_t q = 0; q < r; ++q) others += gram[q] * S::at(turned + q * kRows + i);
-        S::at(sums->update + i) += factor * (2 * others + gram[r] * factor);
+        for (std::int64_t q = 0; q < r; ++q) others += gram[q] * *S::at(turned + q * kRows + i);
+        *S::at(sums->update + i) += factor * (2 * others + gram[r] * factor);
       }
       for (std::int64_t i = 0; i < count; ++i) {
         sums->cross[i] += factors[i] * double{terms.wa(r, o + i)};
