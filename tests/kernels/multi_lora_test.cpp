@@ -137,7 +137,7 @@ TEST_CASE("multi_lora on cuda gives a row without an adapter the base's bits, wh
       CHECK(same_bits(row_of(r.dh, i), row_of(clean.dh, i)));
       CHECK(same_bits(row_of(r.dx, i), row_of(clean.dx, i)));
     }
-    for (const std::size_t other : {0, 3}) {
+    for (const std::size_t other : {0u, 3u}) {
       CHECK(same_bits(r.da[other], clean.da[other]));
       CHECK(same_bits(r.db[other], clean.db[other]));
     }

@@ -159,7 +159,7 @@ TEST_CASE("multi_lora keeps what is wrong with an adapter to its rows", "[multi_
                             same_bits(row_of(r.dx, i), row_of(clean.dx, i));
       CHECK(is_clean == ((*l.ids)[i] != 7));
     }
-    for (const std::size_t other : {0, 3}) {
+    for (const std::size_t other : {0u, 3u}) {
       CHECK(same_bits(r.da[other], clean.da[other]));
       CHECK(same_bits(r.db[other], clean.db[other]));
     }

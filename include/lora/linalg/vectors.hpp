@@ -21,9 +21,9 @@ struct DotCore {
     std::int64_t i = 0;
     for (; i + 4 * W <= size; i += 4 * W) {
       LORA_UNROLL
-      for (int k = 0; k < 4; ++k) sum[k] += S::at(x + i + k * W) * S::at(y + i + k * W);
+      for (int k = 0; k < 4; ++k) sum[k] += *S::at(x + i + k * W) * *S::at(y + i + k * W);
     }
-    for (; i + W <= size; i += W) sum[0] += S::at(x + i) * S::at(y + i);
+    for (; i + W <= size; i += W) sum[0] += *S::at(x + i) * *S::at(y + i);
     sum[0] = (sum[0] + sum[1]) + (sum[2] + sum[3]);
     *result = S::sum(sum[0]);
     for (; i < size; ++i) *result += x[i] * y[i];
@@ -35,7 +35,7 @@ struct AddScaledCore {
   static LORA_ALWAYS_INLINE void run(T factor, const T* x, T* y, std::int64_t size) {
     using S = cpu::Simd<T, Bytes>;
     std::int64_t i = 0;
-    for (; i + S::kWidth <= size; i += S::kWidth) S::at(y + i) += factor * S::at(x + i);
+    for (; i + S::kWidth <= size; i += S::kWidth) *S::at(y + i) += factor * *S::at(x + i);
     for (; i < size; ++i) y[i] += factor * x[i];
   }
 };
@@ -46,10 +46,10 @@ struct RotateCore {
     using S = cpu::Simd<T, Bytes>;
     std::int64_t i = 0;
     for (; i + S::kWidth <= size; i += S::kWidth) {
-      const typename S::Vector a = S::at(x + i);
-      const typename S::Vector b = S::at(y + i);
-      S::at(x + i) = c * a + s * b;
-      S::at(y + i) = c * b - s * a;
+      const typename S::Vector a = *S::at(x + i);
+      const typename S::Vector b = *S::at(y + i);
+      *S::at(x + i) = c * a + s * b;
+      *S::at(y + i) = c * b - s * a;
     }
     for (; i < size; ++i) {
       const T a = x[i];
@@ -102,7 +102,7 @@ struct TimesCore {
       std::int64_t k = 0;
       for (; k + S::kWidth <= a.cols; k += S::kWidth) {
         LORA_UNROLL
-        for (int r = 0; r < 4; ++r) sum[r] += S::at(row + r * a.stride + k) * S::at(x + k);
+        for (int r = 0; r < 4; ++r) sum[r] += *S::at(row + r * a.stride + k) * *S::at(x + k);
       }
       S::sum4(sum[0], sum[1], sum[2], sum[3], y + i);
       for (; k < a.cols; ++k) {
@@ -125,10 +125,10 @@ struct TimesTransposedCore {
       const T* const row = a.row(i);
       std::int64_t k = begin;
       for (; k + S::kWidth <= end; k += S::kWidth) {
-        typename S::Vector sum = S::at(y + k);
+        typename S::Vector sum = *S::at(y + k);
         LORA_UNROLL
-        for (int r = 0; r < 4; ++r) sum += x[i + r] * S::at(row + r * a.stride + k);
-        S::at(y + k) = sum;
+        for (int r = 0; r < 4; ++r) sum += x[i + r] * *S::at(row + r * a.stride + k);
+        *S::at(y + k) = sum;
       }
       for (; k < end; ++k) {
         for (int r = 0; r < 4; ++r) y[k] += x[i + r] * row[r * a.stride + k];
