@@ -53,6 +53,14 @@ const Backend* cuda_backend_table(HeaderVersion) noexcept {
       .linear_backward_adam = cuda::linear_backward_adam,
       .linear_backward_sgd = cuda::linear_backward_sgd,
       .lora_linear_backward_adam = cuda::lora_linear_backward_adam,
+      .create_event = cuda::create_event,
+      .destroy_event = cuda::destroy_event,
+      .record_event = cuda::record_event,
+      .query_event = cuda::query_event,
+      .synchronize_event = cuda::synchronize_event,
+      .wait_event = cuda::wait_event,
+      .elapsed_time = cuda::elapsed_time,
+      .copy_from_pinned = cuda::copy_from_pinned,
   };
   return &kTable;
 }

@@ -4,6 +4,7 @@
 #include <lora/activation.hpp>
 #include <lora/device.hpp>
 #include <lora/error.hpp>
+#include <lora/event.hpp>
 #include <lora/gradient.hpp>
 #include <lora/graph.hpp>
 #include <lora/io/checkpoint.hpp>
@@ -33,6 +34,7 @@
 #include <lora/parameter.hpp>
 #include <lora/random.hpp>
 #include <lora/shape.hpp>
+#include <lora/staging.hpp>
 #include <lora/stream.hpp>
 #include <lora/tensor.hpp>
 #include <lora/threads.hpp>

@@ -69,6 +69,30 @@ class HostBackend {
       delete static_cast<char*>(stream);
     };
     table_.synchronize = [](void*) { return 0; };
+    table_.create_event = [](void** event, bool) {
+      *event = new char;
+      ++events();
+      return 0;
+    };
+    table_.destroy_event = [](void* event) noexcept {
+      --events();
+      delete static_cast<char*>(event);
+    };
+    table_.record_event = [](void*, void*) { return 0; };
+    table_.query_event = [](void*, bool* reached) {
+      *reached = true;
+      return 0;
+    };
+    table_.synchronize_event = [](void*) { return 0; };
+    table_.wait_event = [](void*, void*) { return 0; };
+    table_.elapsed_time = [](void*, void*, float* milliseconds) {
+      *milliseconds = 1.5f;
+      return 0;
+    };
+    table_.copy_from_pinned = [](void* to, const void* from, std::size_t bytes, void*) {
+      std::memcpy(to, from, bytes);
+      return 0;
+    };
     // Its kernels are calls, which cannot be recorded.
     table_.begin_capture = [](void*) { return 801; };
     set<&lora::cpu::fill<float>>(table_.fill);
@@ -118,6 +142,12 @@ class HostBackend {
 
   /// How many streams are there.
   static int& streams() {
+    static int count = 0;
+    return count;
+  }
+
+  /// How many events are there.
+  static int& events() {
     static int count = 0;
     return count;
   }

@@ -68,6 +68,7 @@ struct Backend {
   using Labels = VectorView<const std::int32_t>;
   using Stream = void*;
   using Graph = void*;
+  using Event = void*;
 
   int abi;
   int size;
@@ -139,6 +140,18 @@ struct Backend {
                                    AdamMatrix<float> a, AdamMatrix<float> b,
                                    ConstMatrix relu_output, Matrix dh, Matrix dx, double scale,
                                    AdamSchedule of_a, AdamSchedule of_b, Stream);
+
+  int (*create_event)(Event* event, bool timing);
+  void (*destroy_event)(Event) noexcept;
+  /// The event's place is behind what the stream holds now.
+  int (*record_event)(Event, Stream);
+  int (*query_event)(Event, bool* reached);
+  int (*synchronize_event)(Event);
+  /// What is enqueued in the stream from now on runs behind the event's place.
+  int (*wait_event)(Stream, Event);
+  int (*elapsed_time)(Event start, Event end, float* milliseconds);
+  /// Enqueues the copy from memory of allocate_pinned, which must stay as it is until it has run.
+  int (*copy_from_pinned)(void* to, const void* from, std::size_t bytes, Stream);
 };
 
 /// Null until <lora/cuda.hpp> registers the kernel library. Of default visibility, so that two
