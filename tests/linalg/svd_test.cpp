@@ -94,13 +94,15 @@ TEST_CASE("svd finds known singular values", "[linalg][svd]") {
 }
 
 TEST_CASE("svd keeps the relative precision of small singular values", "[linalg][svd]") {
-  // Orthonormal columns times powers of ten: the singular values are the powers.
+  // Orthonormal columns times powers of ten, in no order: the singular values are the powers.
   const Tensor<double> q = random_orthonormal(30, 9, 2);
   Tensor<double> powers({9});
   for (index_t i = 0; i < 9; ++i) powers[i] = std::pow(10.0, -4.0 * static_cast<double>(i));
-  const Tensor<double> scaled = scale_columns(q, powers);
+  Tensor<double> shuffled({9});
+  for (index_t i = 0; i < 9; ++i) shuffled[i] = powers[(4 * i + 5) % 9];
+  const Tensor<double> scaled = scale_columns(q, shuffled);
   for (const bool wide : {false, true}) {
-    INFO((wide ? "rows" : "columns") << " of falling size");
+    INFO((wide ? "rows" : "columns") << " of many sizes");
     const SVD<double> f = svd(wide ? transposed(scaled) : scaled);
     for (index_t i = 0; i < 9; ++i) CHECK(std::fabs(f.s[i] / powers[i] - 1) < 1e-14);
     CHECK(orthonormality_error(f.u) < 1e-14);
