@@ -62,11 +62,15 @@ void check_sound(const lora::LoRAConfig& config) {
   lora::adapt(net, config);
   randomize_adapter(net, "default", 2);
   const auto x = random_tensor<T>({5, 12}, 3);
+  net.eval();
   const Tensor<T> before = net.forward(x);
+  net.train();
   const auto report = lora::verify(net, x);
   INFO(lora::to_string(report));
   CHECK(report.passed());
   CHECK(report.checks.size() == 6);
+  CHECK(net.training());
+  net.eval();
   CHECK(same_bits(net.forward(x), before));
 }
 

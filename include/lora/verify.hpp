@@ -32,7 +32,7 @@ struct VerifyOptions {
   /// The largest relative difference of a gradient and its finite difference, along the gradient.
   double gradient_tolerance = 2e-2;
   /// Where each adapter is saved for a moment; empty: $TMPDIR or /tmp.
-  std::string folder;
+  std::string folder = {};
   std::uint64_t seed = 0;
 };
 

@@ -96,11 +96,14 @@ TEST_CASE("a merge that cannot be is not made by half [peft, Linear.merge(safe_m
 
 TEST_CASE("unmerging is exact without a copy of W [peft#643, peft#3412]", "[peer_faults]") {
   auto net = trained<float>({.r = 2});
+  // An update of some percent of W, as training leaves it.
+  lora::ops::scale(lora_layer(net, 0).adapter().lora_B.value, 0.01);
   const Tensor<float> weight = lora_layer(net, 0).base().weight.value;
   const auto report = lora::merge(net);
   lora::unmerge(net);
   CHECK(same_bits(lora_layer(net, 0).base().weight.value, weight));
-  CHECK(report[0].error.patch_bytes < static_cast<std::size_t>(weight.numel()) * sizeof(float) / 4);
+  CHECK(report[0].error.patch_bytes <
+        static_cast<std::size_t>(weight.numel()) * sizeof(float) / 20);
 }
 
 TEST_CASE("DoRA visits W as often as LoRA does [peft#1474, peft#1692, peft#2651]",

@@ -65,7 +65,8 @@ std::vector<std::pair<std::string, AdaptedModule<T>*>> adapted_modules(Module<T>
   return detail::layers_of<AdaptedModule<T>>(module);
 }
 
-/// The names of the model's adapters, in the order in which they were added.
+/// The names of the model's adapters: those of the first layer in the order in which they were
+/// added, then those that other layers have besides.
 template <class T>
 std::vector<std::string> adapter_names(Module<T>& module) {
   std::vector<std::string> names;

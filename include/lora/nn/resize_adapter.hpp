@@ -36,8 +36,8 @@ void resize_adapter(Module<T>& module, const std::string& name, index_t rank) {
                        " counts from initial values of its own; convert_to_lora() it first");
     }
     if (rank < 1 || adapter->rank() <= rank) continue;
-    const auto [u, s, v] =
-        low_rank_svd(adapter->lora_B.value.to(Device::cpu), adapter->lora_A.value.to(Device::cpu));
+    const auto [u, s, v] = linalg::low_rank_svd(adapter->lora_B.value.to(Device::cpu),
+                                                adapter->lora_A.value.to(Device::cpu));
     LoRAInitialValues<T> values{Tensor<T>({rank, v.dim(0)}), Tensor<T>({u.dim(0), rank})};
     for (index_t r = 0; r < rank; ++r) {
       const T root = std::sqrt(s[r]);
