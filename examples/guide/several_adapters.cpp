@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include <cstdio>
 
+#include <lora/io/checkpoint.hpp>
 #include <lora/nn/resize_adapter.hpp>
 
 #include "model.hpp"

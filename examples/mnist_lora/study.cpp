@@ -7,6 +7,7 @@
 
 #include <lora/data/graph_trainer.hpp>
 #include <lora/data/idx.hpp>
+#include <lora/io/checkpoint.hpp>
 
 #include "mnist_lora/json_output.hpp"
 #include "mnist_lora/progress.hpp"

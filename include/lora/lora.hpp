@@ -7,8 +7,6 @@
 #include <lora/event.hpp>
 #include <lora/gradient.hpp>
 #include <lora/graph.hpp>
-#include <lora/io/checkpoint.hpp>
-#include <lora/io/file.hpp>
 #include <lora/nn/adapt.hpp>
 #include <lora/nn/adapted_module.hpp>
 #include <lora/nn/adapters.hpp>

@@ -191,3 +191,72 @@ TEST_CASE("a step with DoRA allocates nothing the size of W", "[nn][lora][varian
   layer.backward(random_tensor<float>({4, 200}, 3), saved);
   for (const auto& kept : saved.intermediates) CHECK(kept.numel() < 200 * 300 / 10);
 }
+
+TEST_CASE("dropout drops inputs of the low-rank path, and its gradients are of the same mask",
+          "[nn][lora][gradient][variants]") {
+  for (const bool dora : {false, true}) {
+    auto layer =
+        make_layer<double>({.r = 3, .lora_alpha = 5, .lora_dropout = 0.4, .use_dora = dora});
+    auto& adapter = layer.adapter();
+    auto x = random_tensor<double>({4, 9}, 4);
+    const auto c = random_tensor<double>({4, 7}, 5);
+    lora::Saved<double> saved;
+    Tensor<double> dx;
+    const Tensor<double> y = layer.forward(x, saved);
+    layer.backward(c, saved, &dx);
+    const auto norms = dora ? reference_norms(layer.base(), adapter) : std::vector<double>(7, 1.0);
+    const auto reference = [&] {
+      Tensor<double> dropped, output({4, 7});
+      lora::ops::dropout(x, dropped, 0.4, {adapter.dropout_seed, 0, saved.random_offset});
+      for (index_t i = 0; i < 4; ++i) {
+        for (index_t o = 0; o < 7; ++o) {
+          const double gain = dora ? adapter.magnitude.value[o] / norms[o] : 1;
+          double base = 0, update = 0;
+          for (index_t k = 0; k < 9; ++k) {
+            base += layer.base().weight.value(o, k) * x(i, k);
+            for (index_t r = 0; r < 3; ++r) {
+              update += adapter.scale * adapter.lora_B.value(o, r) * adapter.lora_A.value(r, k) *
+                        dropped(i, k);
+            }
+          }
+          output(i, o) = layer.base().bias.value[o] + gain * (base + update);
+        }
+      }
+      return output;
+    };
+    INFO((dora ? "DoRA" : "LoRA"));
+    CHECK(max_error(y, reference()) < 1e-12);
+    const auto loss = [&] { return dot(reference(), c); };
+    check_gradient(x, dx, loss);
+    for (const auto& named : lora::adapter_parameters(layer, "default")) {
+      INFO(named.name);
+      check_gradient(named.parameter->value, named.parameter->grad.dense(), loss);
+    }
+    CHECK_FALSE(same_bits(layer.forward(x, saved), y));  // the next pass drops others
+    layer.eval();
+    CHECK(same_bits(layer.forward(x), layer.forward(x)));
+  }
+}
+
+TEST_CASE("adapters that drop at different rates are not trained together",
+          "[nn][lora][errors][variants]") {
+  lora::PhiloxGenerator generator(1);
+  auto net = small_net<float>(1);
+  lora::adapt(net, {.r = 1, .lora_dropout = 0.1}, "one");
+  lora::add_adapter(net, "two", {.r = 1, .lora_dropout = 0.2});
+  lora::set_adapters(net, {"one", "two"});
+  const auto x = random_tensor<float>({3, 7}, 2);
+  CHECK_THROWS_WITH(net.forward(x), contains("must have one lora_dropout; \"one\" has 0.1"));
+  net.eval();
+  CHECK_NOTHROW(net.forward(x));
+}
+
+TEST_CASE("a layer made directly is plain; the rest is for add_adapter", "[nn][lora][errors]") {
+  lora::PhiloxGenerator generator(1);
+  const auto make = [&](const LoRAConfig& config) {
+    LoRALinear<float>(lora::Linear<float>(9, 7, generator), config, generator);
+  };
+  CHECK_NOTHROW(make({.r = 2, .use_rslora = true}));
+  CHECK_THROWS_WITH(make({.r = 2, .use_dora = true}), contains("only add_adapter()"));
+  CHECK_THROWS_AS(make({.r = 2, .lora_dropout = 0.1}), lora::ValueError);
+}

@@ -93,9 +93,9 @@ class AdapterPlan {
       adapters_.emplace_back(&child, make_lora_adapter(*base, config.at(path), generator, name_));
       paths.push_back(path);
     } else if (config.bias == LoRABias::all && base->has_bias()) {
-      LoRAAdapter<T> bias_alone;
-      bias_alone.name = name_;
-      bias_alone.bias = Parameter<T>(base->bias.value);
+      auto bias_alone = std::make_unique<LoRAAdapter<T>>();
+      bias_alone->name = name_;
+      bias_alone->bias.value = base->bias.value;
       adapters_.emplace_back(&child, std::move(bias_alone));
     }
   }
@@ -128,7 +128,7 @@ class AdapterPlan {
   }
 
   std::string name_;
-  std::vector<std::pair<Child<T>*, LoRAAdapter<T>>> adapters_;
+  std::vector<std::pair<Child<T>*, std::unique_ptr<LoRAAdapter<T>>>> adapters_;
   std::vector<std::shared_ptr<LoRALinear<T>>> layers_;
   std::vector<Child<T>*> copies_;
   std::vector<std::shared_ptr<ModuleToSave<T>>> with_copies_;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -83,7 +84,7 @@ void add_weighted_adapter(Module<T>& module, const std::vector<std::string>& ada
                      std::to_string(weights.size()) +
                      " weights, expected one weight for each of one or more adapters");
   }
-  std::vector<std::pair<LoRALinear<T>*, LoRAAdapter<T>>> sums;
+  std::vector<std::pair<LoRALinear<T>*, std::unique_ptr<LoRAAdapter<T>>>> sums;
   for (const auto& [path, layer] : adapted_modules(module)) {
     auto* const linear = dynamic_cast<LoRALinear<T>*>(layer);
     const Linear<T>* const base = linear ? &linear->base() : nullptr;
@@ -105,10 +106,10 @@ void add_weighted_adapter(Module<T>& module, const std::vector<std::string>& ada
       any = true;
     }
     if (!any) continue;
-    LoRAAdapter<T> combined;
-    combined.name = name;
-    combined.scale = 1;
-    detail::set_low_rank(combined, sum.product(), base->weight.value.device());
+    auto combined = std::make_unique<LoRAAdapter<T>>();
+    combined->name = name;
+    combined->scale = 1;
+    detail::set_low_rank(*combined, sum.product(), base->weight.value.device());
     sums.emplace_back(linear, std::move(combined));
   }
   const std::vector<std::string> taken = adapter_names(module);

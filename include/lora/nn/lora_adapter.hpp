@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <utility>
 
@@ -71,109 +72,29 @@ namespace detail {
                    ": expected 1 to " + std::to_string(largest));
 }
 
-/// Throws ValueError on settings that no adapter can have.
-inline void check_lora_config(const LoRAConfig& config) {
-  if (!(config.lora_dropout >= 0 && config.lora_dropout < 1)) {
-    throw ValueError("LoRAConfig: lora_dropout is " + std::to_string(config.lora_dropout) +
-                     ", expected at least 0 and below 1");
-  }
-  if (!std::isfinite(config.lora_alpha)) {
-    throw ValueError("LoRAConfig: lora_alpha is " + std::to_string(config.lora_alpha) +
-                     ", expected a finite number");
-  }
-  if (config.lora_bias && config.use_dora) {
-    throw ValueError("LoRAConfig: lora_bias and use_dora cannot be had together, as in PEFT");
-  }
-  if (config.use_dora && !config.init_lora_weights.product_is_zero) {
-    throw ValueError("LoRAConfig: use_dora needs an adapter whose product starts at zero");
-  }
-}
-
-template <class To, class From>
-Tensor<To> converted(const Tensor<From>& x) {
-  Tensor<To> to;
-  to.resize(x.shape());
-  for (index_t i = 0; i < x.numel(); ++i) to[i] = static_cast<To>(x.data()[i]);
-  return to;
-}
-
+/// A and B alone, with B zero. Throws ValueError unless 1 <= r <= min(in_features, out_features).
 template <class T>
-LoRAInitialValues<T> computed_values(Parameter<T>& weight, const LoRAConfig& config,
-                                     Generator& generator) {
-  LoRAInitInput input{
-      converted<double>(weight.value.to(Device::cpu)), {}, config.r, config.scale(), generator};
-  if (!weight.grad.empty()) {
-    input.gradient = converted<double>(weight.grad.dense().to(Device::cpu));
-  }
-  const auto [a, b] = config.init_lora_weights.compute(config.init_lora_weights, input);
-  return {converted<T>(a), converted<T>(b)};
-}
-
-/// The initial A and B for a layer with weight W (O, I), on the CPU.
-template <class T>
-LoRAInitialValues<T> initial_values(Parameter<T>& weight, const LoRAConfig& config,
-                                    Generator& generator) {
-  const LoRAInit::Kind kind = config.init_lora_weights.kind;
-  if (kind == LoRAInit::computed) return computed_values(weight, config, generator);
-  LoRAInitialValues<T> values{Tensor<T>({config.r, weight.value.dim(1)}),
-                              Tensor<T>({weight.value.dim(0), config.r})};
-  if (kind == LoRAInit::kaiming_uniform) {
-    const double bound = 1.0 / std::sqrt(static_cast<double>(weight.value.dim(1)));
-    generator.uniform(values.a.span(), -bound, bound);
-  } else {
-    generator.normal(values.a.span(), 0.0, kind == LoRAInit::gaussian ? 1.0 / config.r : 1.0);
-  }
-  return values;
-}
-
-/// ‖W_o‖₂ of every row.
-template <class T>
-Tensor<T> row_norms(const Tensor<T>& w) {
-  Tensor<T> norms({w.dim(0)});
-  for (index_t o = 0; o < w.dim(0); ++o) {
-    double square = 0;
-    for (index_t k = 0; k < w.dim(1); ++k) square += double{w(o, k)} * double{w(o, k)};
-    norms[o] = static_cast<T>(std::sqrt(square));
-  }
-  return norms;
-}
-
-/// Throws ValueError unless 1 <= r <= min(in_features, out_features), and on what the initial
-/// values need and do not find.
-template <class T>
-LoRAAdapter<T> make_lora_adapter(Linear<T>& base, const LoRAConfig& config, Generator& generator,
-                                 std::string name) {
-  check_lora_config(config);
+std::unique_ptr<LoRAAdapter<T>> make_plain_adapter(const Linear<T>& base, const LoRAConfig& config,
+                                                   Generator& generator, std::string name) {
   const index_t in = base.in_features();
   const index_t out = base.out_features();
-  if (config.r < 1 || config.r > in || config.r > out) {
-    throw_no_rank(config.r, base.to_string(), std::min(in, out));
+  const index_t r = config.r;
+  if (r < 1 || r > in || r > out) throw_no_rank(r, base.to_string(), std::min(in, out));
+  Tensor<T> a({r, in});
+  if (config.init_lora_weights.kind == LoRAInit::kaiming_uniform) {
+    const double bound = 1.0 / std::sqrt(static_cast<double>(in));
+    generator.uniform(a.span(), -bound, bound);
+  } else if (config.init_lora_weights.kind != LoRAInit::computed) {
+    const bool gaussian = config.init_lora_weights.kind == LoRAInit::gaussian;
+    generator.normal(a.span(), 0.0, gaussian ? 1.0 / config.r : 1.0);
   }
   const Device device = base.weight.value.device();
-  LoRAAdapter<T> adapter;
-  adapter.name = std::move(name);
-  adapter.lora_alpha = config.lora_alpha;
-  adapter.scale = config.scale();
-  LoRAInitialValues<T> initial = initial_values(base.weight, config, generator);
-  adapter.lora_A = Parameter<T>(initial.a.to(device));
-  adapter.lora_B = Parameter<T>(initial.b.to(device));
-  if (!config.init_lora_weights.product_is_zero) {
-    adapter.initial_A = adapter.lora_A.value;
-    adapter.initial_B = adapter.lora_B.value;
-  }
-  if (config.lora_bias) adapter.lora_B_bias = Parameter<T>(Tensor<T>({out}, device));
-  if (config.use_dora) {
-    adapter.magnitude = Parameter<T>(row_norms(base.weight.value.to(Device::cpu)).to(device));
-  }
-  if (config.bias != LoRABias::none && base.has_bias()) {
-    adapter.bias = Parameter<T>(base.bias.value);
-  }
-  if (config.lora_dropout > 0) {
-    adapter.dropout = config.lora_dropout;
-    double seed[1];
-    generator.uniform(std::span<double>(seed), 0.0, 0x1p53);
-    adapter.dropout_seed = static_cast<std::uint64_t>(seed[0]);
-  }
+  auto adapter = std::make_unique<LoRAAdapter<T>>();
+  adapter->name = std::move(name);
+  adapter->lora_alpha = config.lora_alpha;
+  adapter->scale = config.scale();
+  adapter->lora_A.value = a.to(device);
+  adapter->lora_B.value = Tensor<T>({out, r}, device);
   return adapter;
 }
 

@@ -92,6 +92,12 @@ struct LoRAConfig {
     return lora_alpha / (use_rslora ? std::sqrt(static_cast<double>(r)) : static_cast<double>(r));
   }
 
+  /// Whether the adapter is A and B, with B zero at first, and nothing else.
+  bool is_plain() const {
+    return lora_dropout == 0 && bias == LoRABias::none && !lora_bias && !use_dora &&
+           init_lora_weights.kind != LoRAInit::computed;
+  }
+
   /// This configuration with the rank and the alpha that the patterns give to the layer at `path`.
   /// Throws ValueError when two patterns match it.
   LoRAConfig at(const std::string& path) const {

@@ -18,6 +18,7 @@
 #include <lora/nn/linear.hpp>
 #include <lora/nn/lora_adapter.hpp>
 #include <lora/nn/lora_config.hpp>
+#include <lora/nn/make_adapter.hpp>
 #include <lora/nn/module.hpp>
 #include <lora/ops/lora_linear.hpp>
 #include <lora/random.hpp>
@@ -60,11 +61,11 @@ class LoRALinear final : public AdaptedModule<T> {
              std::string name = "default")
       : LoRALinear(std::move(base)) {
     require_name(name);
-    LoRAAdapter<T> adapter = detail::make_lora_adapter(*base_, config, generator, std::move(name));
-    if (!adapter.is_plain()) {
+    if (!config.is_plain()) {
       throw ValueError("LoRALinear: only add_adapter() makes an adapter that is more than A and B");
     }
-    adapter.active = true;
+    auto adapter = detail::make_plain_adapter(*base_, config, generator, std::move(name));
+    adapter->active = true;
     place(std::move(adapter));
   }
 
@@ -88,8 +89,8 @@ class LoRALinear final : public AdaptedModule<T> {
   }
 
   /// As above, of parts that exist.
-  LoRAAdapter<T>& insert(LoRAAdapter<T> adapter) {
-    require_name(adapter.name);
+  LoRAAdapter<T>& insert(std::unique_ptr<LoRAAdapter<T>> adapter) {
+    require_name(adapter->name);
     run_together();
     return place(std::move(adapter));
   }
@@ -221,8 +222,8 @@ class LoRALinear final : public AdaptedModule<T> {
 
   void run_together() { together_ = &detail::kAdapterPasses<T>; }
 
-  LoRAAdapter<T>& place(LoRAAdapter<T> adapter) {
-    adapters_.push_back(std::make_unique<LoRAAdapter<T>>(std::move(adapter)));
+  LoRAAdapter<T>& place(std::unique_ptr<LoRAAdapter<T>> adapter) {
+    adapters_.push_back(std::move(adapter));
     update();
     return *adapters_.back();
   }
