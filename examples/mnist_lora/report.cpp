@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include <lora/nn/adapt.hpp>
+#include <lora/nn/parameter_count.hpp>
 
 #include "mnist_lora/charts.hpp"
 #include "mnist_lora/format.hpp"

@@ -3,7 +3,7 @@
 
 #include <cmath>
 
-#include <lora/nn/adapt.hpp>
+#include <lora/nn/parameter_count.hpp>
 
 #include "mnist_lora/format.hpp"
 
