@@ -100,3 +100,12 @@ TEST_CASE("a sample that does not exist is refused before anything runs",
   CHECK_THROWS_WITH(trainer.run(order, [](double) {}), contains("sample 20 of 20 does not exist"));
   CHECK(adam.common_step() == 0);
 }
+
+TEST_CASE("an adapter with dropout is refused", "[kernels][graph][errors]") {
+  lora::Sequential<float> net = small_net<float>(3);
+  lora::adapt(net, {.r = 1, .lora_dropout = 0.1});
+  net.to(Device::cuda);
+  lora::Adam<float> adam(net.parameters());
+  CHECK_THROWS_WITH(lora::GraphTrainer(net, adam, small_set(20), 2),
+                    contains("\"default\" of linear1 has lora_dropout"));
+}
