@@ -48,7 +48,8 @@ void compare(const lora::LoRAConfig& config, const std::vector<std::int32_t>& id
   REQUIRE(results[0].size() == results[1].size());
   for (std::size_t i = 0; i < results[0].size(); ++i) {
     INFO("result " << i << " of shape " << results[0][i].shape().to_string());
-    CHECK(max_error(results[1][i], results[0][i]) < 1e-5);
+    // Two layers, one behind the other, and sums in which large terms cancel.
+    CHECK(max_error(results[1][i], results[0][i]) < 1e-4);
   }
 }
 
