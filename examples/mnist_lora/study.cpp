@@ -66,7 +66,12 @@ Study::Study(const Settings& settings, const lora::Mnist& data, bool quiet, lora
 }
 
 Study::Study(const Study& pretrained, const Settings& settings) : Study(pretrained) {
-  net_ = std::move(static_cast<lora::Sequential<float>&>(*pretrained.net_.clone()));
+  lora::Sequential<float> net;
+  for (const lora::Child<float>& child : net_.children()) {
+    const bool learns = child.module->has_trainable_parameters();
+    net.add(child.name, learns ? child.module->clone() : child.module);
+  }
+  net_ = std::move(net);
   take(settings);
 }
 
