@@ -14,6 +14,7 @@
 #include "mnist_lora/json_output.hpp"
 #include "mnist_lora/options.hpp"
 #include "mnist_lora/pictures.hpp"
+#include "mnist_lora/replay.hpp"
 #include "mnist_lora/report.hpp"
 #include "mnist_lora/study.hpp"
 #include "mnist_lora/sweep.hpp"
@@ -156,6 +157,7 @@ nlohmann::ordered_json run_seeds(Options options, const lora::Mnist& data, lora:
 nlohmann::ordered_json run_sweep(Options options, const lora::Mnist& data, lora::Device device) {
   Sweep sweep(options.sweep_key, options.sweep_values);
   const int seeds = std::max(options.seeds, 1);
+  options.quiet = options.quiet || options.seeds > 0;
   for (int seed = 0; seed < seeds; ++seed) {
     if (options.seeds > 0) options.settings.seed = static_cast<std::uint64_t>(seed);
     sweep.run(pretrained_study(options, data, device));
@@ -180,6 +182,7 @@ int run(int argc, char** argv) {
   const std::string data_line = "Data: " + data.name + "\n";
   print(data_line);
   if (options.data_only) return 0;
+  for (const Settings& variant : variants(options)) replayed_images(data.train, variant);
 
   nlohmann::ordered_json json;
   if (!options.sweep_key.empty()) {

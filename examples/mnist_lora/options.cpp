@@ -60,21 +60,15 @@ void add_variant(CLI::App& app, Settings& s) {
       ->type_name("F");
 }
 
-// Takes "KEY=V1,V2,..." apart, and tries every value.
+// Takes "KEY=V1,V2,..." apart.
 void read_sweep(const std::string& text, Options& options) {
   const std::size_t at = text.find('=');
-  if (at == text.npos || at == 0 || at + 1 == text.size()) {
+  if (at == text.npos || at == 0 || text.back() == ',' || text.find(",,") != text.npos ||
+      text.find("=,") != text.npos || at + 1 == text.size()) {
     throw CLI::ValidationError("--sweep", "expected KEY=V1,V2,..., found \"" + text + "\"");
   }
   options.sweep_key = text.substr(0, at);
   options.sweep_values = CLI::detail::split(text.substr(at + 1), ',');
-  for (const std::string& value : options.sweep_values) {
-    try {
-      with_value(options.settings, options.sweep_key, value);
-    } catch (const lora::ValueError& error) {
-      throw CLI::ValidationError("--sweep", error.what());
-    }
-  }
 }
 
 }  // namespace
@@ -90,12 +84,25 @@ Settings with_value(Settings settings, const std::string& key, const std::string
     }
     throw lora::ValueError("\"" + key + "\" cannot be varied; there are: " + keys);
   }
+  const bool is_flag = app.get_option("--" + key)->get_items_expected_max() == 0;
+  if (is_flag && value != "0" && value != "1") {
+    throw lora::ValueError("--" + key + ": expected 0 or 1, found \"" + value + "\"");
+  }
   try {
     app.parse(std::vector<std::string>{"--" + key + "=" + value});
   } catch (const CLI::ParseError& error) {
     throw lora::ValueError(error.what());
   }
   return settings;
+}
+
+std::vector<Settings> variants(const Options& options) {
+  if (options.sweep_key.empty()) return {options.settings};
+  std::vector<Settings> all;
+  for (const std::string& value : options.sweep_values) {
+    all.push_back(with_value(options.settings, options.sweep_key, value));
+  }
+  return all;
 }
 
 std::optional<int> parse_options(int argc, char** argv, Options& options) {
@@ -159,6 +166,11 @@ std::optional<int> parse_options(int argc, char** argv, Options& options) {
       throw CLI::ValidationError("--digits", "a digit is named twice");
     }
     if (!sweep.empty()) read_sweep(sweep, options);
+    try {
+      for (const Settings& variant : variants(options)) require_possible(variant);
+    } catch (const lora::ValueError& error) {
+      throw CLI::ValidationError(sweep.empty() ? "the adapters" : "--sweep", error.what());
+    }
     if (!sweep.empty() && !options.save.empty()) {
       throw CLI::ValidationError("--sweep", "there is no one network to --save");
     }

@@ -15,26 +15,31 @@ namespace mnist_lora {
 
 using lora::index_t;
 
-lora::LabeledImages finetuning_set(const lora::LabeledImages& train, const Settings& settings) {
-  std::vector<index_t> targets, others;
-  for (index_t i = 0; i < train.size(); ++i) {
-    (is_target(settings, train.labels[i]) ? targets : others).push_back(i);
-  }
-  const auto target_count = static_cast<double>(targets.size());
-  const auto other_count = static_cast<double>(others.size());
-  const double wanted = std::round(settings.replay / (1 - settings.replay) * target_count);
-  if (wanted > other_count) {
+index_t replayed_images(const lora::LabeledImages& train, const Settings& settings) {
+  const auto labels = train.labels.span();
+  const auto targets = static_cast<double>(std::count_if(
+      labels.begin(), labels.end(), [&](int digit) { return is_target(settings, digit); }));
+  const double others = static_cast<double>(labels.size()) - targets;
+  const double wanted = std::round(settings.replay / (1 - settings.replay) * targets);
+  if (wanted > others) {
     throw lora::ValueError(format(
-        "--replay %g: that takes %.0f images of other digits beside %.0f of the target digits, and "
-        "there are %.0f: expected at most %.4g",
-        settings.replay, wanted, target_count, other_count,
-        std::floor(1e4 * other_count / (other_count + target_count)) / 1e4));
+        "--replay: a share of %g takes %.0f images of other digits beside %.0f of the target "
+        "digits, and there are %.0f: expected at most %.4g",
+        settings.replay, wanted, targets, others,
+        std::floor(1e4 * others / (others + targets)) / 1e4));
   }
+  return static_cast<index_t>(wanted);
+}
 
-  std::vector<index_t> chosen = targets;
+lora::LabeledImages finetuning_set(const lora::LabeledImages& train, const Settings& settings) {
+  std::vector<index_t> chosen, others;
+  for (index_t i = 0; i < train.size(); ++i) {
+    (is_target(settings, train.labels[i]) ? chosen : others).push_back(i);
+  }
+  const auto replayed = static_cast<std::size_t>(replayed_images(train, settings));
   const std::vector<index_t> order =
       lora::TorchGenerator(settings.seed).randperm(static_cast<index_t>(others.size()));
-  for (const index_t i : std::span(order).first(static_cast<std::size_t>(wanted))) {
+  for (const index_t i : std::span(order).first(replayed)) {
     chosen.push_back(others[static_cast<std::size_t>(i)]);
   }
   std::sort(chosen.begin(), chosen.end());

@@ -15,4 +15,7 @@ namespace mnist_lora {
 /// are fewer than n.
 lora::LabeledImages finetuning_set(const lora::LabeledImages& train, const Settings& settings);
 
+/// n. Throws lora::ValueError when there are fewer images of other digits.
+lora::index_t replayed_images(const lora::LabeledImages& train, const Settings& settings);
+
 }  // namespace mnist_lora

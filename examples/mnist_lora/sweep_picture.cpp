@@ -64,8 +64,9 @@ class Plot {
   }
 
   void dashed_line(const Spread& errors, Color color) {
-    for (int x = kLeft; x < picture_.width - kRight; x += 12) {
-      fill_rectangle(picture_, x, y(errors.mean), 7, 2, color);
+    const int right = picture_.width - kRight;
+    for (int x = kLeft; x < right; x += 12) {
+      fill_rectangle(picture_, x, y(errors.mean), std::min(7, right - x), 2, color);
     }
   }
 

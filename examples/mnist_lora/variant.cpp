@@ -56,6 +56,19 @@ lora::LoRAConfig lora_config(const Settings& settings) {
   return config;
 }
 
+void require_possible(const Settings& settings) {
+  const auto require = [&](bool condition, const char* expected) {
+    if (!condition) {
+      throw lora::ValueError(format("rank %d with %s cannot be: expected %s", settings.rank,
+                                    settings.init.c_str(), expected));
+    }
+  };
+  require(settings.init != "orthogonal" || settings.rank % 2 == 0, "an even rank");
+  require(settings.init != "lora_ga" || settings.rank <= 392, "a rank of at most 392");
+  require(!settings.use_dora || init_of(settings.init).product_is_zero,
+          "an adapter that starts at zero, for DoRA");
+}
+
 bool caps_last_rank(const Settings& settings) { return last_rank(settings) < settings.rank; }
 
 std::string adapted_weight_text(const Settings& settings) {

@@ -19,6 +19,10 @@ lora::LoRAInit init_of(const std::string& name);
 /// and 5 with lora_ga, which needs twice as many singular vectors.
 lora::LoRAConfig lora_config(const Settings& settings);
 
+/// Throws lora::ValueError where such adapters cannot be made of any network: before minutes of
+/// pretraining.
+void require_possible(const Settings& settings);
+
 /// Whether lora_config() gives the last layer a smaller rank than the others.
 bool caps_last_rank(const Settings& settings);
 

@@ -105,7 +105,7 @@ TEST_CASE("replay takes the same images for a seed, and others for another", "[r
   CHECK_FALSE(same_bits(images(3), images(4)));
   settings.replay = 0.7;
   CHECK_THROWS_WITH(finetuning_set(data.train, settings),
-                    contains("373 images of other digits") && contains("at most 0.6"));
+                    contains("0.7 takes 373 images of other digits") && contains("at most 0.6"));
 }
 
 TEST_CASE("the configuration of the adapters is what the settings say", "[variant]") {
