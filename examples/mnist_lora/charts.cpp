@@ -31,9 +31,9 @@ svg { font-family: system-ui, "Segoe UI", "DejaVu Sans", sans-serif; --ink: #1d2
 .before { fill: var(--before); }
 .after { fill: var(--after); }
 .other { fill: var(--other); }
-.level { stroke-width: 1.4; stroke-dasharray: 5 4; }
+.level { stroke-width: 1.6; stroke-dasharray: 6 6; }
 .after.level { stroke: var(--after); }
-.other.level { stroke: var(--other); }
+.other.level { stroke: var(--other); stroke-dashoffset: 6; }
 .whisker { stroke: var(--ink); stroke-opacity: .55; }
 .line { fill: none; stroke: var(--after); stroke-width: 1.6; stroke-linejoin: round; }
 </style>
@@ -156,6 +156,13 @@ std::string sweep_chart(const Sweep& sweep) {
   const SweepNumbers before = numbers_before(sweep.rows().front());
   Frame frame("Errors on the target and the other digits for each " + sweep.key(),
               largest_errors(sweep));
+  const auto level = [&](const char* css_class, const Spread& errors) {
+    frame.add(format("<line class=\"%s level\" x1=\"%g\" x2=\"%g\" y1=\"%.1f\" y2=\"%.1f\"/>",
+                     css_class, kLeft, kWidth - kRight, frame.y(errors.mean),
+                     frame.y(errors.mean)));
+  };
+  level("after", before.target_errors);
+  level("other", before.other_errors);
   const auto share = [&](std::size_t i) {
     return (static_cast<double>(i) + 0.5) / static_cast<double>(count);
   };
@@ -180,13 +187,6 @@ std::string sweep_chart(const Sweep& sweep) {
     draw("other", centre + 1, after.other_errors);
     frame.text("label", centre, kHeight - kBottom + 18, sweep.rows()[i].value);
   }
-  const auto level = [&](const char* css_class, const Spread& errors) {
-    frame.add(format("<line class=\"%s level\" x1=\"%g\" x2=\"%g\" y1=\"%.1f\" y2=\"%.1f\"/>",
-                     css_class, kLeft, kWidth - kRight, frame.y(errors.mean),
-                     frame.y(errors.mean)));
-  };
-  level("after", before.target_errors);
-  level("other", before.other_errors);
   frame.text("tick", frame.x(0.5), kHeight - 6, sweep.key());
   return frame.finish();
 }

@@ -63,10 +63,10 @@ class Plot {
     write_centred(format("%.0f", errors.mean), left + kBar / 2, top - 7 * kScale, kSoft);
   }
 
-  void dashed_line(const Spread& errors, Color color) {
+  void dashed_line(const Spread& errors, int offset, Color color) {
     const int right = picture_.width - kRight;
-    for (int x = kLeft; x < right; x += 12) {
-      fill_rectangle(picture_, x, y(errors.mean), std::min(7, right - x), 2, color);
+    for (int x = kLeft + offset; x < right; x += 12) {
+      fill_rectangle(picture_, x, y(errors.mean), std::min(6, right - x), 2, color);
     }
   }
 
@@ -92,14 +92,14 @@ class Plot {
 Picture sweep_picture(const Sweep& sweep) {
   const SweepNumbers before = numbers_before(sweep.rows().front());
   Plot plot(sweep, largest_errors(sweep));
+  plot.dashed_line(before.target_errors, 0, kTarget);
+  plot.dashed_line(before.other_errors, 6, kOther);
   for (std::size_t i = 0; i < sweep.rows().size(); ++i) {
     const SweepNumbers after = numbers_after(sweep.rows()[i]);
     plot.bar(plot.centre(i) - kBar - 1, after.target_errors, kTarget);
     plot.bar(plot.centre(i) + 1, after.other_errors, kOther);
     plot.write_centred(sweep.rows()[i].value, plot.centre(i), kTop + kPlotHeight + 10, kInk);
   }
-  plot.dashed_line(before.target_errors, kTarget);
-  plot.dashed_line(before.other_errors, kOther);
   plot.key(kLeft, "target", kTarget);
   plot.key(kLeft + 90, "others", kOther);
   plot.write(sweep.key(), kLeft, kTop + kPlotHeight + 34, kSoft);
