@@ -62,13 +62,13 @@ void add_variant(CLI::App& app, Settings& s) {
 
 // Takes "KEY=V1,V2,..." apart.
 void read_sweep(const std::string& text, Options& options) {
-  const std::size_t at = text.find('=');
-  if (at == text.npos || at == 0 || text.back() == ',' || text.find(",,") != text.npos ||
-      text.find("=,") != text.npos || at + 1 == text.size()) {
+  const std::size_t at = std::min(text.find('='), text.size());
+  options.sweep_key = text.substr(0, at);
+  if (at < text.size()) options.sweep_values = CLI::detail::split(text.substr(at + 1), ',');
+  const auto& values = options.sweep_values;
+  if (at == 0 || values.empty() || std::find(values.begin(), values.end(), "") != values.end()) {
     throw CLI::ValidationError("--sweep", "expected KEY=V1,V2,..., found \"" + text + "\"");
   }
-  options.sweep_key = text.substr(0, at);
-  options.sweep_values = CLI::detail::split(text.substr(at + 1), ',');
 }
 
 }  // namespace

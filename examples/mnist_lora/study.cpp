@@ -93,13 +93,15 @@ std::vector<double> Study::train(const lora::LabeledImages& set, DataLoader<floa
     losses.push_back(loss);
     progress.step(loss);
   };
-  if (device_ != lora::Device::cpu) {
+  // A graph would drop the same inputs at every step.
+  const bool drops = !lora::lora_layers(net_).empty() && result_.settings.lora_dropout > 0;
+  if (device_ != lora::Device::cpu && !drops) {
     const auto whole_batches =
         static_cast<std::size_t>(std::min<index_t>(batches, set.size() / result_.settings.batch));
     lora::GraphTrainer trainer(net_, adam, set, result_.settings.batch);
     trainer.run(std::span(loader.order()).first(whole_batches * batch_size()), report);
   }
-  // On the CPU all of them; on a GPU the last one, where it is smaller than the others.
+  // What the graph has left: on a GPU the last one, where it is smaller than the others.
   lora::Saved<float> saved;
   Tensor<float> dlogits;
   for (auto i = static_cast<index_t>(losses.size()); i < batches; ++i) {
