@@ -66,12 +66,7 @@ Study::Study(const Settings& settings, const lora::Mnist& data, bool quiet, lora
 }
 
 Study::Study(const Study& pretrained, const Settings& settings) : Study(pretrained) {
-  lora::Sequential<float> net;
-  for (const lora::Child<float>& child : net_.children()) {
-    const bool learns = child.module->has_trainable_parameters();
-    net.add(child.name, learns ? child.module->clone() : child.module);
-  }
-  net_ = std::move(net);
+  net_ = std::move(dynamic_cast<lora::Sequential<float>&>(*pretrained.net_.clone()));
   take(settings);
 }
 
