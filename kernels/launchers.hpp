@@ -17,6 +17,7 @@ namespace lora::inline v0::cuda {
 using detail::AdamMatrix;
 using detail::AdamSchedule;
 using detail::AdamVector;
+using detail::DropoutMask;
 using detail::LossSlots;
 
 using Matrix = MatrixView<float>;
@@ -24,6 +25,9 @@ using ConstMatrix = MatrixView<const float>;
 using Vector = VectorView<float>;
 using ConstVector = VectorView<const float>;
 using Labels = VectorView<const std::int32_t>;
+using Ids = VectorView<const std::int32_t>;
+using Term = detail::AdapterTerm<float>;
+using Terms = detail::AdapterTerms<float>;
 
 // elementwise.cu
 int fill(Vector y, double value, void* stream);
@@ -69,6 +73,23 @@ int lora_linear_backward_input(ConstMatrix dy, ConstMatrix w, ConstMatrix a, Con
 // lora_merge.cu
 int lora_merge(ConstMatrix a, ConstMatrix b, Matrix w, double scale, void* stream);
 
+// multi_lora.cu
+int multi_lora_shrink(ConstMatrix x, Terms terms, Ids ids, Matrix h, void* stream);
+int multi_lora_expand(ConstMatrix u, ConstMatrix h, Terms terms, Ids ids, ConstVector bias,
+                      Matrix y, Activation activation, void* stream);
+int multi_lora_backward_output(ConstMatrix dy, Terms terms, Ids ids, Matrix du, void* stream);
+int multi_lora_backward_shrink(ConstMatrix dy, Terms terms, Ids ids, Matrix dh, void* stream);
+int multi_lora_backward_input(ConstMatrix dh, Terms terms, Ids ids, ConstMatrix relu_output,
+                              Matrix dx, void* stream);
+int multi_lora_backward_weights(ConstMatrix dy, ConstMatrix x, ConstMatrix h, ConstMatrix dh,
+                                Term term, Ids ids, Matrix da, Matrix db, bool accumulate,
+                                void* stream);
+int multi_lora_backward_gain(ConstMatrix dy, ConstMatrix u, ConstMatrix h, Terms terms, Ids ids,
+                             std::int32_t id, Vector dgain, bool accumulate, void* stream);
+int multi_lora_add_bias(ConstVector bias, Ids ids, std::int32_t id, Matrix y, void* stream);
+int multi_lora_backward_bias(ConstMatrix dy, Ids ids, std::int32_t id, Vector db, bool accumulate,
+                             void* stream);
+
 // softmax_cross_entropy.cu
 int softmax_cross_entropy(ConstMatrix logits, Labels labels, Matrix dlogits, LossSlots loss,
                           void* stream);
@@ -89,9 +110,24 @@ int linear_backward_adam(ConstMatrix dy, ConstMatrix x, AdamMatrix<float> weight
                          AdamSchedule schedule, void* stream);
 int linear_backward_sgd(ConstMatrix dy, ConstMatrix x, Matrix weight, ConstMatrix relu_output,
                         Matrix dx, double lr, double weight_decay, void* stream);
+
+// lora_linear_update.cu
 int lora_linear_backward_adam(ConstMatrix dy, ConstMatrix x, ConstMatrix w, ConstMatrix h,
                               AdamMatrix<float> a, AdamMatrix<float> b, ConstMatrix relu_output,
-                              Matrix dh, Matrix dx, double scale, AdamSchedule schedule,
-                              void* stream);
+                              Matrix dh, Matrix dx, double scale, AdamSchedule of_a,
+                              AdamSchedule of_b, void* stream);
+
+// dora.cu
+int dora_linear(ConstMatrix x, ConstMatrix a, ConstMatrix w, Matrix u, Matrix wa, Vector squares,
+                void* stream);
+int dora_gains(ConstMatrix wa, ConstVector squares, ConstMatrix a, ConstMatrix b, ConstMatrix w,
+               ConstVector magnitude, Vector norms, Vector gains, double scale, void* stream);
+int dora_backward_magnitude(ConstVector dgain, ConstVector norms, Vector dm, bool accumulate,
+                            void* stream);
+int dora_scale_rows(ConstVector gains, Matrix w, void* stream);
+
+// dropout.cu
+int dropout(ConstVector x, Vector y, DropoutMask mask, void* stream);
+int dropout_add(ConstVector x, ConstVector relu_output, Vector y, DropoutMask mask, void* stream);
 
 }  // namespace lora::inline v0::cuda

@@ -16,9 +16,6 @@
 
 namespace lora::inline v0::cuda {
 
-/// Ranks up to this are multiplied by every block anew; see lora_linear.cu for why.
-constexpr int kMaxFusedRank = 16;
-
 /// What linear_kernel computes: y[m y_row + o y_column], m < batch, o < out.
 struct LinearArguments {
   const float* x;  // (batch, in)
@@ -80,6 +77,15 @@ inline LinearArguments transposed_linear_arguments(ConstMatrix x, ConstMatrix w,
   p.bias_row = 1;
   p.bias_column = 0;
   return p;
+}
+
+/// Adds left rightᵀ to y, where h is an input: left (batch, rank), right (out, rank).
+inline void add_low_rank(LinearArguments& p, ConstMatrix left, ConstMatrix right) {
+  p.rank = static_cast<int>(right.cols);
+  p.left = left.data;
+  p.left_stride = left.stride;
+  p.right = right.data;
+  p.right_stride = right.stride;
 }
 
 /// sum[n kBatch + m] += x[m] · w[n] over the lane's columns of every step of its warp. The weight's

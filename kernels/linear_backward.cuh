@@ -9,6 +9,7 @@
 #include "kernels/device/compat.cuh"
 #include "kernels/device/lane_columns.cuh"
 #include "kernels/device/quad.cuh"
+#include "kernels/linear_backward_parts.cuh"
 #include "kernels/runtime.hpp"
 #include "kernels/tuning_linear.hpp"
 #include "kernels/weight_sinks.cuh"
@@ -22,107 +23,6 @@
 
 namespace lora::inline v0::cuda {
 
-/// The sink of a launch that only wants dx.
-struct NoSink {
-  static constexpr int kStates = 0;
-  struct Step {};
-  __device__ __forceinline__ Step step() const { return {}; }
-};
-
-struct BackwardArguments {
-  const float* dy;  // (batch, out)
-  std::int64_t dy_stride;
-  const float* x;  // (batch, in); unused without a sink
-  std::int64_t x_stride;
-  const float* w;  // (out, in), what dx is computed from; the sink's first matrix where it has one
-  std::int64_t w_stride;
-  const float* relu_output;  // (batch, in); null: no ReLU
-  std::int64_t relu_stride;
-  float* dx;  // (batch, in)
-  std::int64_t dx_stride;
-  const float* dh;  // (batch, rank)
-  std::int64_t dh_stride;
-  const float* a;  // (rank, in)
-  std::int64_t a_stride;
-  int rank;  // 0: no low-rank term
-  int batch, in, out;
-  int columns, rows;  // of a block's share of W
-  bool vector;        // rows of W, of what the sink changes and of A, 16 bytes at a time
-  Workspace workspace;
-};
-
-/// Rows of W whose part of dy is in shared memory at a time.
-inline constexpr int kChunkRows = 128;
-
-/// The rows of dy for a chunk of W's rows, as the warps read them: dy[quad][m] is the four factors
-/// of the quad's rows for row m of the batch, 0 where there is no row.
-__device__ __forceinline__ void stage_factors(const BackwardArguments& p, int first_row, int rows,
-                                              int padded_batch, float* dy) {
-  const int padded_rows = (rows + kRowsPerWarp - 1) / kRowsPerWarp * kRowsPerWarp;
-  for (int i = static_cast<int>(threadIdx.x); i < padded_rows * padded_batch;
-       i += static_cast<int>(blockDim.x)) {
-    const int row = i % padded_rows;
-    const int m = i / padded_rows;
-    const bool exists = row < rows && m < p.batch;
-    dy[(row / kRowsPerWarp * padded_batch + m) * kRowsPerWarp + row % kRowsPerWarp] =
-        exists ? p.dy[m * p.dy_stride + first_row + row] : 0.0f;
-  }
-}
-
-/// Stores a lane's four elements of dx.
-__device__ __forceinline__ void store_dx(const BackwardArguments& p, int m, int first_column,
-                                         int columns, int lane, float4 sum) {
-  const float value[kLaneColumns] = {sum.x, sum.y, sum.z, sum.w};
-#pragma unroll
-  for (int j = 0; j < kLaneColumns; ++j) {
-    const int c = p.vector ? lane_column<true>(lane, j) : lane_column<false>(lane, j);
-    if (c >= columns) continue;
-    const int k = first_column + c;
-    const bool off = p.relu_output != nullptr && p.relu_output[m * p.relu_stride + k] <= 0.0f;
-    p.dx[m * p.dx_stride + k] = off ? 0.0f : value[j];
-  }
-}
-
-/// Rows [first, end) of the bias, by the gradient Σ dy over the batch.
-template <class Sink>
-__device__ __forceinline__ void update_bias(const BackwardArguments& p, const Sink& bias, int first,
-                                            int end) {
-  const typename Sink::Step step = bias.step();
-  for (int o = first + static_cast<int>(threadIdx.x); o < end; o += static_cast<int>(blockDim.x)) {
-    float gradient = 0;
-    for (int m = 0; m < p.batch; ++m) gradient = __fadd_rn(gradient, p.dy[m * p.dy_stride + o]);
-    float element[Sink::kStates];
-#pragma unroll
-    for (int i = 0; i < Sink::kStates; ++i) element[i] = *bias.row(i, o);
-    step.update(gradient, element);
-#pragma unroll
-    for (int i = 0; i < Sink::kStates; ++i) *bias.row(i, o) = element[i];
-  }
-}
-
-/// Where row m of the partial sum of dx stands that row block j of this range of columns leaves.
-__device__ __forceinline__ float4* partial_row(const BackwardArguments& p, int j, int m) {
-  const std::int64_t block = static_cast<std::int64_t>(blockIdx.x) * gridDim.y + j;
-  return reinterpret_cast<float4*>(p.workspace.partials) + (block * p.batch + m) * kWarpSize;
-}
-
-/// sum += dh A, whose rows are shared among the row blocks and, within one, among the warps.
-template <int kBatch>
-__device__ __forceinline__ void add_low_rank(const BackwardArguments& p, int first, int batch,
-                                             int first_column, int columns, int warp, int warps,
-                                             int lane, float4 (&sum)[kBatch]) {
-  const int blocks = static_cast<int>(gridDim.y);
-  for (int r = static_cast<int>(blockIdx.y) + blocks * warp; r < p.rank; r += blocks * warps) {
-    const float* const row = p.a + r * p.a_stride + first_column;
-    const float4 v =
-        p.vector ? load_columns<true>(row, lane, columns) : load_columns<false>(row, lane, columns);
-#pragma unroll
-    for (int m = 0; m < kBatch; ++m) {
-      if (m < batch) multiply_add(p.dh[(first + m) * p.dh_stride + r], v, sum[m]);
-    }
-  }
-}
-
 /// Block (i, j) takes the columns [i columns, …) and the rows [j rows, …) of W; kBatch rows of dx
 /// are summed in registers at a time, 0: dx is not wanted. In the last pass over the batch, or the
 /// only, the gradient of each four by four elements is summed over the whole batch in order, so the
@@ -134,10 +34,14 @@ __device__ __forceinline__ void add_low_rank(const BackwardArguments& p, int fir
 /// The sums of the blocks of one range of columns are added by the last of them to arrive, in the
 /// order of the blocks, not of arrival: the bits are the same every time. A second kernel would do
 /// it with more blocks but costs another launch, more than the 8 row_blocks B columns bytes take.
-template <int kBatch, class Sink>
+///
+/// `low_rank`, where it is a sink, takes dhᵀ x and changes A, by the blocks that finish a range of
+/// columns: every block that computes with the range's old A has arrived by then.
+template <int kBatch, class Sink, class LowRankSink>
 __global__ void __launch_bounds__(backward_warps(kBatch) * kWarpSize, 1)
-    linear_backward_kernel(BackwardArguments p, Sink sink, Sink bias) {
+    linear_backward_kernel(BackwardArguments p, Sink sink, Sink bias, LowRankSink low_rank) {
   constexpr bool kHasSink = Sink::kStates > 0;
+  constexpr bool kChangesLowRank = LowRankSink::kStates > 0;
   LORA_DYNAMIC_SHARED_MEMORY(float, shared);
   LORA_SHARED_MEMORY(typename Sink::Step, shared_step, 1);
 
@@ -247,7 +151,8 @@ __global__ void __launch_bounds__(backward_warps(kBatch) * kWarpSize, 1)
     }
     if constexpr (kBatch > 0) {
       const int batch = min(kBatch, p.batch - first);
-      add_low_rank<kBatch>(p, first, batch, first_column, columns, warp, warps, lane, sum);
+      add_low_rank<kBatch, kChangesLowRank>(p, first, batch, first_column, columns, warp, warps,
+                                            lane, sum);
 #pragma unroll
       for (int m = 0; m < kBatch; ++m) {
         reinterpret_cast<float4*>(dx_sums)[(warp * kBatch + m) * kWarpSize + lane] = sum[m];
@@ -272,17 +177,19 @@ __global__ void __launch_bounds__(backward_warps(kBatch) * kWarpSize, 1)
     if (bias.data[0] != nullptr && blockIdx.x == 0) update_bias(p, bias, first_row, end_row);
   }
   if constexpr (kBatch > 0) {
-    if (row_blocks == 1) return;
-    if (!is_last_block(p.workspace.arrivals + blockIdx.x, gridDim.y)) return;
-    for (int i = thread; i < p.batch * kWarpSize; i += threads) {
-      const int m = i / kWarpSize;
-      float4 total = __ldcg(partial_row(p, 0, m) + i % kWarpSize);
+    if (row_blocks > 1) {
+      if (!is_last_block(p.workspace.arrivals + blockIdx.x, gridDim.y)) return;
+      for (int i = thread; i < p.batch * kWarpSize; i += threads) {
+        const int m = i / kWarpSize;
+        float4 total = __ldcg(partial_row(p, 0, m) + i % kWarpSize);
 #pragma unroll 8
-      for (int j = 1; j < row_blocks; ++j) {
-        total = add(total, __ldcg(partial_row(p, j, m) + i % kWarpSize));
+        for (int j = 1; j < row_blocks; ++j) {
+          total = add(total, __ldcg(partial_row(p, j, m) + i % kWarpSize));
+        }
+        store_dx(p, m, first_column, columns, i % kWarpSize, total);
       }
-      store_dx(p, m, first_column, columns, i % kWarpSize, total);
     }
+    if constexpr (kChangesLowRank) update_low_rank(p, low_rank, first_column, columns);
   }
 }
 
@@ -307,9 +214,24 @@ inline BackwardArguments backward_arguments(ConstMatrix dy, ConstMatrix x, Const
   return p;
 }
 
-template <int kBatch, class Sink>
+/// The same for a layer with an adapter: dx = dy w + dh a.
+inline BackwardArguments low_rank_backward_arguments(ConstMatrix dy, ConstMatrix x, ConstMatrix w,
+                                                     ConstMatrix dh, ConstMatrix a,
+                                                     ConstMatrix relu_output, Matrix dx) {
+  BackwardArguments p = backward_arguments(dy, x, w, relu_output, dx);
+  p.dh = dh.data;
+  p.dh_stride = dh.stride;
+  p.a = a.data;
+  p.a_stride = a.stride;
+  p.rank = static_cast<int>(a.rows);
+  p.vector = p.vector && has_vector_rows(a);
+  return p;
+}
+
+template <int kBatch, class Sink, class LowRankSink>
 cudaError_t launch_backward_pass(BackwardArguments& p, const BackwardConfig& config,
-                                 const Sink& sink, const Sink& bias, cudaStream_t stream) {
+                                 const Sink& sink, const Sink& bias, const LowRankSink& low_rank,
+                                 cudaStream_t stream) {
   const auto batch = static_cast<std::size_t>(p.batch);
   const auto padded = static_cast<std::size_t>(round_up(p.batch, kBatch > 0 ? kBatch : 1));
   const auto warps = static_cast<std::size_t>(config.warps);
@@ -321,7 +243,8 @@ cudaError_t launch_backward_pass(BackwardArguments& p, const BackwardConfig& con
       dim3(static_cast<unsigned>(config.column_blocks), static_cast<unsigned>(config.row_blocks)),
       static_cast<unsigned>(config.warps * kWarpSize), std::max(floats, kLeast) * sizeof(float),
       stream};
-  return launch(linear_backward_kernel<kBatch, Sink>, launch_config, p, sink, bias);
+  return launch(linear_backward_kernel<kBatch, Sink, LowRankSink>, launch_config, p, sink, bias,
+                low_rank);
 }
 
 /// The sink alone, without dx.
@@ -331,12 +254,13 @@ int launch_sink(BackwardArguments p, const Sink& sink, const Sink& bias, void* s
   const BackwardConfig config = backward_config({p.batch, p.in, p.out});
   p.columns = config.columns;
   p.rows = config.rows;
-  return code_of(launch_backward_pass<0>(p, config, sink, bias, as_stream(stream)));
+  return code_of(launch_backward_pass<0>(p, config, sink, bias, NoSink{}, as_stream(stream)));
 }
 
-/// dx, unless it is null or the batch is empty, and the sink.
-template <class Sink>
-int launch_backward(BackwardArguments p, const Sink& sink, const Sink& bias, void* stream) {
+/// dx, unless it is null or the batch is empty, and the sink. `low_rank` only with a dx.
+template <class Sink, class LowRankSink = NoSink>
+int launch_backward(BackwardArguments p, const Sink& sink, const Sink& bias, void* stream,
+                    const LowRankSink& low_rank = {}) {
   if (p.dx == nullptr || p.batch == 0) {
     if constexpr (Sink::kStates > 0) {
       return launch_sink(p, sink, bias, stream);
@@ -355,15 +279,19 @@ int launch_backward(BackwardArguments p, const Sink& sink, const Sink& bias, voi
                           static_cast<std::size_t>(config.column_blocks), stream, &p.workspace);
     if (error != cudaSuccess) return error;
   }
+  const auto launch_with = [&]<int kBatch>(std::integral_constant<int, kBatch>) {
+    return code_of(
+        launch_backward_pass<kBatch>(p, config, sink, bias, low_rank, as_stream(stream)));
+  };
   switch (config.batch_rows) {
     case 1:
-      return code_of(launch_backward_pass<1>(p, config, sink, bias, as_stream(stream)));
+      return launch_with(std::integral_constant<int, 1>{});
     case 4:
-      return code_of(launch_backward_pass<4>(p, config, sink, bias, as_stream(stream)));
+      return launch_with(std::integral_constant<int, 4>{});
     case 10:
-      return code_of(launch_backward_pass<10>(p, config, sink, bias, as_stream(stream)));
+      return launch_with(std::integral_constant<int, 10>{});
     default:
-      return code_of(launch_backward_pass<16>(p, config, sink, bias, as_stream(stream)));
+      return launch_with(std::integral_constant<int, 16>{});
   }
 }
 

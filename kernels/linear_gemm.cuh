@@ -62,13 +62,7 @@ struct FinishUpdate {
     const typename Sink::Step step = sink.step();
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
-      if (j >= columns) continue;
-      float element[Sink::kStates];
-#pragma unroll
-      for (int i = 0; i < Sink::kStates; ++i) element[i] = sink.row(i, o)[k + j];
-      step.update(at(sum, j), element);
-#pragma unroll
-      for (int i = 0; i < Sink::kStates; ++i) sink.row(i, o)[k + j] = element[i];
+      if (j < columns) update_at(sink, step, o, k + j, at(sum, j));
     }
   }
 };

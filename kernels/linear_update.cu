@@ -70,23 +70,4 @@ int linear_backward_sgd(ConstMatrix dy, ConstMatrix x, Matrix weight, ConstMatri
   return sgd_factored(dy, x, weight, lr, weight_decay, stream);
 }
 
-// Three launches: dh, then dx with the old A, and then A and B, whose gradients need nothing but
-// the small dh, x, dy and h.
-int lora_linear_backward_adam(ConstMatrix dy, ConstMatrix x, ConstMatrix w, ConstMatrix h,
-                              AdamMatrix<float> a, AdamMatrix<float> b, ConstMatrix relu_output,
-                              Matrix dh, Matrix dx, double scale, AdamSchedule schedule,
-                              void* stream) {
-  if (const int error =
-          lora_linear_backward_input(dy, w, a.value, b.value, relu_output, dh, dx, scale, stream);
-      error != cudaSuccess) {
-    return error;
-  }
-  if (is_narrow(a.value.rows, a.value.cols) && is_narrow(b.value.rows, b.value.cols)) {
-    return launch_updates(factored_update(dh, x, adam_sink(a, schedule)),
-                          factored_update(dy, h, adam_sink(b, schedule)), stream);
-  }
-  const int error = adam_factored(dh, x, a, schedule, stream);
-  return error != cudaSuccess ? error : adam_factored(dy, h, b, schedule, stream);
-}
-
 }  // namespace lora::inline v0::cuda

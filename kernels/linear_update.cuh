@@ -25,9 +25,10 @@ struct FactoredUpdate {
 
 inline constexpr int kUpdateThreads = 256;
 
+/// 8 kStates bytes an element and, from L2, 8 B.
 template <class Sink>
-__device__ __forceinline__ void update_one(const FactoredUpdate<Sink>& p, unsigned block) {
-  const std::int64_t i = std::int64_t{block} * kUpdateThreads + threadIdx.x;
+__global__ void __launch_bounds__(kUpdateThreads) factored_update_kernel(FactoredUpdate<Sink> p) {
+  const std::int64_t i = std::int64_t{blockIdx.x} * kUpdateThreads + threadIdx.x;
   if (i >= p.elements) return;
   const std::int64_t o = i / p.cols;
   const std::int64_t k = i % p.cols;
@@ -45,27 +46,7 @@ __device__ __forceinline__ void update_one(const FactoredUpdate<Sink>& p, unsign
       gradient = __fadd_rn(gradient, dy[m * p.dy_stride]);
     }
   }
-  float element[Sink::kStates] = {};
-  if (p.sink.reads()) {
-#pragma unroll
-    for (int s = 0; s < Sink::kStates; ++s) element[s] = p.sink.row(s, o)[k];
-  }
-  p.sink.step().update(gradient, element);
-#pragma unroll
-  for (int s = 0; s < Sink::kStates; ++s) p.sink.row(s, o)[k] = element[s];
-}
-
-/// Two updates in one launch: the first `first_blocks` blocks do `first`, the others `second`.
-/// 8 kStates bytes an element and, from L2, 8 B.
-template <class Sink>
-__global__ void __launch_bounds__(kUpdateThreads)
-    factored_update_kernel(FactoredUpdate<Sink> first, FactoredUpdate<Sink> second,
-                           unsigned first_blocks) {
-  if (blockIdx.x < first_blocks) {
-    update_one(first, blockIdx.x);
-  } else {
-    update_one(second, blockIdx.x - first_blocks);
-  }
+  update_at(p.sink, p.sink.step(), o, k, gradient);
 }
 
 template <class Sink>
@@ -80,21 +61,11 @@ FactoredUpdate<Sink> bias_update(ConstMatrix dy, const Sink& sink) {
 }
 
 template <class Sink>
-int launch_updates(const FactoredUpdate<Sink>& first, const FactoredUpdate<Sink>& second,
-                   void* stream) {
-  const auto blocks = [](const FactoredUpdate<Sink>& p) {
-    return static_cast<unsigned>((p.elements + kUpdateThreads - 1) / kUpdateThreads);
-  };
-  return code_of(launch(factored_update_kernel<Sink>,
-                        {blocks(first) + blocks(second), kUpdateThreads, 0, as_stream(stream)},
-                        first, second, blocks(first)));
-}
-
-template <class Sink>
 int launch_update(const FactoredUpdate<Sink>& update, void* stream) {
-  FactoredUpdate<Sink> none = update;
-  none.elements = 0;
-  return launch_updates(update, none, stream);
+  const auto blocks =
+      static_cast<unsigned>((update.elements + kUpdateThreads - 1) / kUpdateThreads);
+  return code_of(
+      launch(factored_update_kernel<Sink>, {blocks, kUpdateThreads, 0, as_stream(stream)}, update));
 }
 
 }  // namespace lora::inline v0::cuda

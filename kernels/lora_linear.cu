@@ -36,28 +36,20 @@ int lora_linear(ConstMatrix x, ConstMatrix w, ConstVector bias, ConstMatrix a, C
     if (error != cudaSuccess) return error;
     if (is_thin_transposed({x.rows, w.cols, w.rows})) {
       LinearArguments p = transposed_linear_arguments(x, w, bias, y, activation);
-      p.rank = static_cast<int>(a.rows);
-      p.left = b.data;
-      p.left_stride = b.stride;
-      p.right = h.data;
-      p.right_stride = h.stride;
+      add_low_rank(p, b, h);
       return code_of(launch_linear<0>(p, as_stream(stream)));
     }
     if (!thin) return gemm_forward(x, w, bias, h, b, y, activation, stream);
   }
   LinearArguments p = linear_arguments(x, w, bias, y, activation);
-  p.rank = static_cast<int>(a.rows);
+  add_low_rank(p, h, b);
+  if (!fused) return code_of(launch_linear<0>(p, as_stream(stream)));
   p.a = a.data;
   p.a_stride = a.stride;
   p.a_vector = has_vector_rows(x) && has_vector_rows(a);
-  p.left = h.data;
-  p.left_stride = h.stride;
-  p.right = b.data;
-  p.right_stride = b.stride;
   p.h = h.data;
   p.h_stride = h.stride;
   p.h_scale = static_cast<float>(scale);
-  if (!fused) return code_of(launch_linear<0>(p, as_stream(stream)));
   // One row of A to a warp keeps more warps busy while there are no more rows than warps.
   return code_of(p.rank <= 2 ? launch_linear<1>(p, as_stream(stream))
                              : launch_linear<4>(p, as_stream(stream)));
@@ -66,19 +58,13 @@ int lora_linear(ConstMatrix x, ConstMatrix w, ConstVector bias, ConstMatrix a, C
 int lora_linear_backward_input(ConstMatrix dy, ConstMatrix w, ConstMatrix a, ConstMatrix b,
                                ConstMatrix relu_output, Matrix dh, Matrix dx, double scale,
                                void* stream) {
-  const int error = launch_low_rank_gradient(dy, b, dh, scale, stream);
+  const int error = launch_low_rank_gradient(dy, b, {}, dh, scale, NoSink{}, stream);
   if (error != cudaSuccess || dx.data == nullptr) return error;
   if (!is_thin({dy.rows, w.cols, w.rows})) {
     return gemm_backward_input(dy, w, dh, a, relu_output, dx, stream);
   }
-  BackwardArguments p = backward_arguments(dy, {}, w, relu_output, dx);
-  p.dh = dh.data;
-  p.dh_stride = dh.stride;
-  p.a = a.data;
-  p.a_stride = a.stride;
-  p.rank = static_cast<int>(a.rows);
-  p.vector = has_vector_rows(w) && has_vector_rows(a);
-  return launch_backward(p, NoSink{}, NoSink{}, stream);
+  return launch_backward(low_rank_backward_arguments(dy, {}, w, dh, a, relu_output, dx), NoSink{},
+                         NoSink{}, stream);
 }
 
 }  // namespace lora::inline v0::cuda

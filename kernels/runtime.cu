@@ -196,6 +196,10 @@ int copy(void* to, const void* from, std::size_t bytes, detail::CopyKind kind, v
   return code_of(error);
 }
 
+int copy_from_pinned(void* to, const void* from, std::size_t bytes, void* stream) {
+  return code_of(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, as_stream(stream)));
+}
+
 // A stream of this kind and the default stream wait for each other, so tensors that were filled
 // before the stream was made can be used in it.
 int create_stream(void** stream) {
@@ -249,6 +253,37 @@ void destroy_graph(void* graph) noexcept {
   // The default stream waits for all others, in any of which the graph may still be running.
   free_workspace(captured->workspace, nullptr);
   delete captured;
+}
+
+int create_event(void** event, bool timing) {
+  cudaEvent_t created = nullptr;
+  const cudaError_t error =
+      cudaEventCreateWithFlags(&created, timing ? cudaEventDefault : cudaEventDisableTiming);
+  *event = created;
+  return code_of(error);
+}
+
+void destroy_event(void* event) noexcept { code_of(cudaEventDestroy(as_event(event))); }
+
+int record_event(void* event, void* stream) {
+  return code_of(cudaEventRecord(as_event(event), as_stream(stream)));
+}
+
+int query_event(void* event, bool* reached) {
+  const cudaError_t error = cudaEventQuery(as_event(event));
+  const int code = code_of(error);
+  *reached = error == cudaSuccess;
+  return error == cudaErrorNotReady ? 0 : code;
+}
+
+int synchronize_event(void* event) { return code_of(cudaEventSynchronize(as_event(event))); }
+
+int wait_event(void* stream, void* event) {
+  return code_of(cudaStreamWaitEvent(as_stream(stream), as_event(event)));
+}
+
+int elapsed_time(void* start, void* end, float* milliseconds) {
+  return code_of(cudaEventElapsedTime(milliseconds, as_event(start), as_event(end)));
 }
 
 }  // namespace lora::inline v0::cuda

@@ -8,8 +8,9 @@
 
 #include <lora/detail/backend.hpp>
 
-// What a device does besides running kernels: memory, copies, streams, graphs, and saying why it is
-// not there. The slots of the table (lora/detail/backend.hpp), which says what each of them does.
+// What a device does besides running kernels: memory, copies, streams, graphs, events, and saying
+// why it is not there. The slots of the table (lora/detail/backend.hpp), which says what each of
+// them does.
 
 namespace lora::inline v0::cuda {
 
@@ -20,6 +21,7 @@ inline int code_of(cudaError_t error) {
   return static_cast<int>(error);
 }
 
+inline cudaEvent_t as_event(void* event) { return static_cast<cudaEvent_t>(event); }
 inline cudaStream_t as_stream(void* stream) { return static_cast<cudaStream_t>(stream); }
 
 /// Multiprocessors of the device, looked up once. 1 where CUDA cannot tell.
@@ -37,6 +39,7 @@ void release(void* memory, void* stream) noexcept;
 int allocate_pinned(void** memory, std::size_t bytes);
 void release_pinned(void* memory) noexcept;
 int copy(void* to, const void* from, std::size_t bytes, detail::CopyKind kind, void* stream);
+int copy_from_pinned(void* to, const void* from, std::size_t bytes, void* stream);
 
 int create_stream(void** stream);
 void destroy_stream(void* stream) noexcept;
@@ -45,5 +48,13 @@ int begin_capture(void* stream);
 int end_capture(void* stream, void** graph);
 int launch_graph(void* graph, void* stream);
 void destroy_graph(void* graph) noexcept;
+
+int create_event(void** event, bool timing);
+void destroy_event(void* event) noexcept;
+int record_event(void* event, void* stream);
+int query_event(void* event, bool* reached);
+int synchronize_event(void* event);
+int wait_event(void* stream, void* event);
+int elapsed_time(void* start, void* end, float* milliseconds);
 
 }  // namespace lora::inline v0::cuda

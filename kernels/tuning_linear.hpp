@@ -148,6 +148,59 @@ inline std::string to_string(const BackwardConfig& c) {
          std::to_string(c.warps) + " warps, " + std::to_string(c.batch_rows) + " rows a pass";
 }
 
+/// dh = scale dy B and, in the same reading of dy, the gradient of B: a block has `rows` rows of B
+/// and kRankTile of its columns.
+struct LowRankConfig {
+  int rows;
+  int row_blocks;
+  int rank_blocks;
+  bool adds_partials;  // the last block adds up the sums of dh, else a launch of its own does
+
+  bool operator==(const LowRankConfig&) const = default;
+};
+
+constexpr int kGradientThreads = 256;
+constexpr int kRankTile = 16;
+constexpr int kLeastGradientRows = 32;
+constexpr int kMostGradientRows = 128;
+
+/// Elements of dy in a block's shared memory at a time.
+constexpr int kStagedElements = 4096;
+
+/// One block adds up so many partial sums in about the time of another launch: eight loads of each
+/// of 256 threads, some 0.4 µs for 2048 of them. An estimate.
+constexpr std::int64_t kPartialsOfOneBlock = 1 << 14;
+
+/// Partial sums of dh that a workspace holds before blocks get more rows: 16 MB.
+constexpr std::int64_t kMostPartials = 1 << 22;
+
+inline LowRankConfig low_rank_config(std::int64_t batch, std::int64_t out, std::int64_t rank) {
+  std::int64_t rows = kLeastGradientRows;
+  const auto blocks = [&] { return std::max<std::int64_t>(1, divide_up(out, rows)); };
+  while (rows < kMostGradientRows &&
+         (blocks() > kTargetBlocks || blocks() * batch * rank > kMostPartials)) {
+    rows *= 2;
+  }
+  LowRankConfig config{};
+  config.rows = static_cast<int>(rows);
+  config.row_blocks = static_cast<int>(blocks());
+  config.rank_blocks = static_cast<int>(divide_up(rank, kRankTile));
+  config.adds_partials =
+      blocks() * batch * std::min<std::int64_t>(rank, kRankTile) <= kPartialsOfOneBlock;
+  return config;
+}
+
+inline std::string to_string(const LowRankConfig& c) {
+  return std::to_string(c.row_blocks) + " x " + std::to_string(c.rank_blocks) + " blocks of " +
+         std::to_string(c.rows) + " rows" + (c.adds_partials ? "" : ", sums apart");
+}
+
+/// Ranks up to this are worth computing with by every block anew in the forward pass, see
+/// lora_linear.cu, and A's rows up to this are updated by the last blocks of the backward pass:
+/// there are only as many as ranges of columns, so more rows are better spread by a launch of their
+/// own.
+constexpr int kMaxFusedRank = 16;
+
 /// The side of the square tile of C that a block of the tiled product computes.
 struct GemmConfig {
   int tile;

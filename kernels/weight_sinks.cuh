@@ -25,6 +25,27 @@ struct SinkMatrices {
   }
 };
 
+/// The sink of a launch that only wants what else it computes.
+struct NoSink {
+  static constexpr int kStates = 0;
+  struct Step {};
+  __device__ __forceinline__ Step step() const { return {}; }
+};
+
+/// Element (o, k) of the sink's matrices by its gradient, read, updated and written by this thread.
+template <class Sink>
+__device__ __forceinline__ void update_at(const Sink& sink, const typename Sink::Step& step,
+                                          std::int64_t o, std::int64_t k, float gradient) {
+  float element[Sink::kStates] = {};
+  if (sink.reads()) {
+#pragma unroll
+    for (int s = 0; s < Sink::kStates; ++s) element[s] = sink.row(s, o)[k];
+  }
+  step.update(gradient, element);
+#pragma unroll
+  for (int s = 0; s < Sink::kStates; ++s) sink.row(s, o)[k] = element[s];
+}
+
 /// dW = gradient, or dW += gradient. 4 or 8 bytes an element.
 struct StoreGradient : SinkMatrices<1> {
   bool accumulate;

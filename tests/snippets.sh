@@ -1,18 +1,30 @@
 #!/usr/bin/env bash
-# Every C++ block of the README stands, word for word, in examples/quickstart.cpp.
+# Every C++ block of the README and of docs/guide stands, word for word, in a program that is built:
+# examples/quickstart.cpp, and examples/guide/NAME.cpp for docs/guide/NAME.md.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-program=$(sed 's/^  //' examples/quickstart.cpp)
-blocks=$(awk '/^```cpp$/ {inside = 1; next} /^```$/ {if (inside) printf "%c", 1; inside = 0} inside' README.md)
-count=0
-while IFS= read -r -d $'\1' block; do
-  block=${block#$'\n'}
-  count=$((count + 1))
-  if [[ "$program" != *"${block%$'\n'}"* ]]; then
-    echo "README.md has a block that is not in examples/quickstart.cpp:"
-    echo "$block"
-    exit 1
-  fi
-done <<<"$blocks"
-echo "$count blocks"
-[ "$count" -ge 1 ]
+
+# check_blocks PAGE PROGRAM
+check_blocks() {
+  local program blocks count=0
+  # Code in a function, or a scope in it, is indented.
+  program=$(sed 's/^  //' "$2")$'\n'$(sed 's/^    //' "$2")
+  blocks=$(awk '/^```cpp$/ {inside = 1; next} /^```$/ {if (inside) printf "%c", 1; inside = 0} inside' "$1")
+  while IFS= read -r -d $'\1' block; do
+    block=${block#$'\n'}
+    count=$((count + 1))
+    if [[ "$program" != *"${block%$'\n'}"* ]]; then
+      echo "$1 has a block that is not in $2:"
+      echo "$block"
+      exit 1
+    fi
+  done <<<"$blocks"
+  echo "$1: $count blocks"
+  [ "$count" -ge 1 ]
+}
+
+check_blocks README.md examples/quickstart.cpp
+for program in examples/guide/*.cpp; do
+  name=$(basename "$program" .cpp)
+  check_blocks "docs/guide/$name.md" "$program"
+done

@@ -64,8 +64,9 @@ void lora_linear_backward_adam(benchmark::State& state) {
                         Tensor<float>(), Tensor<float>());
   const auto step = [](auto& t) {
     auto& [dy, x, w, h, a, b, dh, dx] = t;
+    const auto schedule = lora::detail::adam_schedule({}, 100);
     ops::lora_linear_backward_adam(dy, x, w, h, a.value, a.state, b.value, b.state, dh, &dx, kScale,
-                                   lora::detail::adam_schedule({}, 100));
+                                   schedule, schedule);
   };
   Cost cost = s.cost();
   cost.bytes += floats(5 * s.adapter() + s.rows * (s.in + s.rank));

@@ -20,9 +20,9 @@ constexpr double kBottom = 40;
 // In the chart itself, so that it is a picture on its own as well as a part of a page.
 constexpr const char* kStyle = R"(<style>
 svg { font-family: system-ui, "Segoe UI", "DejaVu Sans", sans-serif; --ink: #1d2330; --soft: #5d6676;
-  --line: #e3e6eb; --before: #9aa5b8; --after: #2f6fdb; }
+  --line: #e3e6eb; --before: #9aa5b8; --after: #2f6fdb; --other: #d98324; }
 @media (prefers-color-scheme: dark) { svg { --ink: #e6e9ef; --soft: #98a1b2; --line: #2b313c;
-  --before: #66718a; --after: #6ea2ff; } }
+  --before: #66718a; --after: #6ea2ff; --other: #eda24f; } }
 .grid { stroke: var(--line); }
 .tick, .value, .label { fill: var(--soft); font-size: 11px; }
 .value { font-size: 10px; }
@@ -30,19 +30,14 @@ svg { font-family: system-ui, "Segoe UI", "DejaVu Sans", sans-serif; --ink: #1d2
 .target { font-weight: 700; }
 .before { fill: var(--before); }
 .after { fill: var(--after); }
+.other { fill: var(--other); }
+.level { stroke-width: 1.6; stroke-dasharray: 6 6; }
+.after.level { stroke: var(--after); }
+.other.level { stroke: var(--other); stroke-dashoffset: 6; }
+.whisker { stroke: var(--ink); stroke-opacity: .55; }
 .line { fill: none; stroke: var(--after); stroke-width: 1.6; stroke-linejoin: round; }
 </style>
 )";
-
-// 1, 2 or 5 times a power of ten, so that about five of them make `largest`.
-double tick_step(double largest) {
-  const double rough = std::max(largest, 1e-9) / 5;
-  const double power = std::pow(10, std::floor(std::log10(rough)));
-  for (const double factor : {1.0, 2.0, 5.0}) {
-    if (factor * power >= rough) return factor * power;
-  }
-  return 10 * power;
-}
 
 // The frame of a chart: horizontal lines with their values, and what maps numbers to the paper.
 class Frame {
@@ -81,6 +76,27 @@ class Frame {
 };
 
 }  // namespace
+
+double tick_step(double largest) {
+  const double rough = std::max(largest, 1e-9) / 5;
+  const double power = std::pow(10, std::floor(std::log10(rough)));
+  for (const double factor : {1.0, 2.0, 5.0}) {
+    if (factor * power >= rough) return factor * power;
+  }
+  return 10 * power;
+}
+
+double largest_errors(const Sweep& sweep) {
+  const SweepNumbers before = numbers_before(sweep.rows().front());
+  double largest = std::max(before.target_errors.mean, before.other_errors.mean);
+  for (const Sweep::Row& row : sweep.rows()) {
+    const SweepNumbers after = numbers_after(row);
+    for (const Spread& s : {after.target_errors, after.other_errors}) {
+      largest = std::max(largest, s.mean + s.deviation);
+    }
+  }
+  return largest;
+}
 
 std::string error_chart(const StudyResult& result) {
   int largest = 1;
@@ -132,6 +148,46 @@ std::string loss_chart(const std::vector<double>& losses) {
                std::to_string(losses.size() * static_cast<std::size_t>(i) / 4));
   }
   frame.text("tick", frame.x(0.5), kHeight - 6, "batch");
+  return frame.finish();
+}
+
+std::string sweep_chart(const Sweep& sweep) {
+  const std::size_t count = sweep.rows().size();
+  const SweepNumbers before = numbers_before(sweep.rows().front());
+  Frame frame("Errors on the target and the other digits for each " + sweep.key(),
+              largest_errors(sweep));
+  const auto level = [&](const char* css_class, const Spread& errors) {
+    frame.add(format("<line class=\"%s level\" x1=\"%g\" x2=\"%g\" y1=\"%.1f\" y2=\"%.1f\"/>",
+                     css_class, kLeft, kWidth - kRight, frame.y(errors.mean),
+                     frame.y(errors.mean)));
+  };
+  level("after", before.target_errors);
+  level("other", before.other_errors);
+  const auto share = [&](std::size_t i) {
+    return (static_cast<double>(i) + 0.5) / static_cast<double>(count);
+  };
+  const double bar = std::min(0.36 * (frame.x(share(1)) - frame.x(share(0))), 60.0);
+  const auto draw = [&](const char* css_class, double left, const Spread& errors) {
+    frame.add(
+        format("<rect class=\"%s\" x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" "
+               "rx=\"2\"/>",
+               css_class, left, frame.y(errors.mean), bar, frame.y(0) - frame.y(errors.mean)));
+    const double high = errors.mean + errors.deviation;
+    if (errors.deviation > 0) {
+      frame.add(format("<line class=\"whisker\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\"/>",
+                       left + bar / 2, left + bar / 2, frame.y(high),
+                       frame.y(std::max(0.0, errors.mean - errors.deviation))));
+    }
+    frame.text("value", left + bar / 2, frame.y(high) - 4, format("%.0f", errors.mean));
+  };
+  for (std::size_t i = 0; i < count; ++i) {
+    const double centre = frame.x(share(i));
+    const SweepNumbers after = numbers_after(sweep.rows()[i]);
+    draw("after", centre - bar - 1, after.target_errors);
+    draw("other", centre + 1, after.other_errors);
+    frame.text("label", centre, kHeight - kBottom + 18, sweep.rows()[i].value);
+  }
+  frame.text("tick", frame.x(0.5), kHeight - 6, sweep.key());
   return frame.finish();
 }
 

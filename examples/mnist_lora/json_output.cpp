@@ -23,10 +23,25 @@ Json to_json(const Evaluation& evaluation) {
           {"errors_by_digit", evaluation.wrong}, {"images_by_digit", evaluation.total}};
 }
 
+Json to_json(const SweepNumbers& numbers) {
+  const auto of = [](const Spread& s) {
+    return Json{{"mean", s.mean}, {"deviation", s.deviation}};
+  };
+  return {{"accuracy", of(numbers.accuracy)},
+          {"target_errors", of(numbers.target_errors)},
+          {"other_errors", of(numbers.other_errors)}};
+}
+
 }  // namespace
 
 Json adapter_settings(const Settings& settings) {
-  return {{"r", settings.rank}, {"lora_alpha", settings.alpha}, {"digits", settings.digits}};
+  return {{"r", settings.rank},
+          {"lora_alpha", settings.alpha},
+          {"use_rslora", settings.use_rslora},
+          {"use_dora", settings.use_dora},
+          {"init", settings.init},
+          {"digits", settings.digits},
+          {"replay", settings.replay}};
 }
 
 Json to_json(const StudyResult& result) {
@@ -51,8 +66,15 @@ Json to_json(const StudyResult& result) {
         {"limit_train", s.limit_train},
         {"r", s.rank},
         {"lora_alpha", s.alpha},
+        {"use_rslora", s.use_rslora},
+        {"use_dora", s.use_dora},
+        {"init", s.init},
+        {"lora_dropout", s.lora_dropout},
         {"digits", s.digits},
-        {"finetune_batches", s.finetune_batches}}},
+        {"finetune_batches", s.finetune_batches},
+        {"finetune_lr", s.finetune_lr > 0 ? s.finetune_lr : s.lr},
+        {"loraplus_lr_ratio", s.loraplus_lr_ratio},
+        {"replay", s.replay}}},
       {"layers", layers},
       {"parameters", {{"base", result.base_parameters}, {"lora", result.lora_parameters}}},
       {"pretrained", to_json(result.pretrained)},
@@ -67,6 +89,22 @@ Json to_json(const StudyResult& result) {
         {"total", result.total_seconds}}},
       {"pretrain_loss", result.pretrain_loss},
       {"finetune_loss", result.finetune_loss}};
+}
+
+Json to_json(const Sweep& sweep) {
+  Json values = Json::array();
+  for (const Sweep::Row& row : sweep.rows()) {
+    Json runs = Json::array();
+    for (const StudyResult& result : row.runs) {
+      runs.push_back(to_json(result));
+      for (const char* key : {"pretrain_loss", "lora_off"}) runs.back().erase(key);
+    }
+    values.push_back({{"value", row.value},
+                      {"pretrained", to_json(numbers_before(row))},
+                      {"lora_on", to_json(numbers_after(row))},
+                      {"runs", runs}});
+  }
+  return {{"lora_version", version()}, {"sweep", sweep.key()}, {"values", values}};
 }
 
 }  // namespace mnist_lora

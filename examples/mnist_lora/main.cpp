@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // The study: pretrain a network on MNIST, freeze it, adapt it with LoRA to four digits, compare.
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <exception>
@@ -13,9 +14,12 @@
 #include "mnist_lora/json_output.hpp"
 #include "mnist_lora/options.hpp"
 #include "mnist_lora/pictures.hpp"
+#include "mnist_lora/replay.hpp"
 #include "mnist_lora/report.hpp"
 #include "mnist_lora/study.hpp"
+#include "mnist_lora/sweep.hpp"
 #include "mnist_lora/tables.hpp"
+#include "mnist_lora/variant.hpp"
 
 namespace {
 
@@ -70,6 +74,11 @@ std::vector<Picture> make_pictures(Study& study, const lora::Mnist& data) {
   return pictures;
 }
 
+void write_picture(const Options& options, const Picture& picture) {
+  const std::vector<std::uint8_t> png = encode_png(picture);
+  write_file(fs::path(options.images) / (picture.name + ".png"), {png.begin(), png.end()});
+}
+
 void write_outputs(const Options& options, Study& study, const StudyResult& result,
                    const lora::Mnist& data) {
   if (!options.save.empty()) study.save(options.save);
@@ -77,19 +86,12 @@ void write_outputs(const Options& options, Study& study, const StudyResult& resu
   const std::vector<Picture> pictures = make_pictures(study, data);
   if (!options.images.empty()) {
     write_file(fs::path(options.images) / "errors.svg", error_chart(result));
-    for (const Picture& picture : pictures) {
-      const std::vector<std::uint8_t> png = encode_png(picture);
-      write_file(fs::path(options.images) / (picture.name + ".png"), {png.begin(), png.end()});
-    }
+    for (const Picture& picture : pictures) write_picture(options, picture);
   }
   if (!options.report.empty()) write_file(options.report, report_html(result, pictures));
 }
 
-StudyResult run_study(const Options& options, const lora::Mnist& data, lora::Device device) {
-  const auto say = [&](const std::string& text) {
-    if (!options.quiet) print(text);
-  };
-  const auto start = std::chrono::steady_clock::now();
+Study pretrained_study(const Options& options, const lora::Mnist& data, lora::Device device) {
   Study study(options.settings, data, options.quiet, device);
   if (options.load.empty()) {
     study.pretrain();
@@ -97,16 +99,26 @@ StudyResult run_study(const Options& options, const lora::Mnist& data, lora::Dev
     study.load_pretrained(options.load);
   }
   study.evaluate_pretrained();
+  return study;
+}
+
+StudyResult run_study(const Options& options, const lora::Mnist& data, lora::Device device) {
+  const auto say = [&](const std::string& text) {
+    if (!options.quiet) print(text);
+  };
+  const auto start = std::chrono::steady_clock::now();
+  Study study = pretrained_study(options, data, device);
   say("\nThe pretrained network on the test images:\n" +
       evaluation_text(study.result().pretrained) + "\nIts layers:\n" +
       layer_table(study.result(), false));
 
   const std::vector<std::string> frozen = study.adapt();
-  say("\nWith rank-" + std::to_string(options.settings.rank) + " LoRA on every layer:\n" +
+  say("\nWith LoRA on every layer, " + variant_text(options.settings) + ":\n" +
       layer_table(study.result(), true) + "  " +
       lora::to_string(lora::count_parameters(study.net())) + "\n\nFrozen:\n");
   for (const std::string& name : frozen) say("  " + name + "\n");
   say("\n");
+  if (options.load.empty()) say("Fine-tuning: " + training_text(options.settings) + "\n");
 
   if (options.load.empty()) {
     study.finetune();
@@ -142,6 +154,24 @@ nlohmann::ordered_json run_seeds(Options options, const lora::Mnist& data, lora:
   return {{"runs", runs}};
 }
 
+nlohmann::ordered_json run_sweep(Options options, const lora::Mnist& data, lora::Device device) {
+  Sweep sweep(options.sweep_key, options.sweep_values);
+  const int seeds = std::max(options.seeds, 1);
+  options.quiet = options.quiet || options.seeds > 0;
+  for (int seed = 0; seed < seeds; ++seed) {
+    if (options.seeds > 0) options.settings.seed = static_cast<std::uint64_t>(seed);
+    sweep.run(pretrained_study(options, data, device));
+    if (options.seeds > 0) print("seed " + std::to_string(seed) + " is done\n");
+  }
+  print("\n" + sweep_table(sweep));
+  if (!options.images.empty()) {
+    write_file(fs::path(options.images) / "sweep.svg", sweep_chart(sweep));
+    write_picture(options, sweep_picture(sweep));
+  }
+  if (!options.report.empty()) write_file(options.report, report_html(sweep, options.settings));
+  return to_json(sweep);
+}
+
 int run(int argc, char** argv) {
   Options options;
   if (const auto status = parse_options(argc, argv, options)) return *status;
@@ -152,9 +182,12 @@ int run(int argc, char** argv) {
   const std::string data_line = "Data: " + data.name + "\n";
   print(data_line);
   if (options.data_only) return 0;
+  for (const Settings& variant : variants(options)) replayed_images(data.train, variant);
 
   nlohmann::ordered_json json;
-  if (options.seeds > 0) {
+  if (!options.sweep_key.empty()) {
+    json = run_sweep(options, data, device);
+  } else if (options.seeds > 0) {
     json = run_seeds(options, data, device);
   } else {
     const StudyResult result = run_study(options, data, device);

@@ -5,70 +5,13 @@
 #include <array>
 #include <cmath>
 
-#include <lora/error.hpp>
-
-#if defined(__GNUC__)
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wconversion"
-#pragma GCC diagnostic ignored "-Wsign-conversion"
-#pragma GCC diagnostic ignored "-Wunused-function"
-#pragma GCC diagnostic ignored "-Wmissing-field-initializers"
-#endif
-#define STB_IMAGE_WRITE_IMPLEMENTATION
-#define STB_IMAGE_WRITE_STATIC
-#include <stb_image_write.h>
-#if defined(__GNUC__)
-#pragma GCC diagnostic pop
-#endif
-
 namespace mnist_lora {
 
 namespace {
 
-struct Color {
-  std::uint8_t r, g, b;
-};
-
 constexpr Color kPaper{24, 26, 31};
 constexpr Color kLabel{210, 214, 222};
 constexpr Color kWrong{255, 96, 84};
-
-void set_pixel(Picture& picture, int x, int y, Color color) {
-  std::uint8_t* pixel = &picture.rgb[3 * static_cast<std::size_t>(y * picture.width + x)];
-  pixel[0] = color.r;
-  pixel[1] = color.g;
-  pixel[2] = color.b;
-}
-
-Picture blank(const std::string& name, const std::string& caption, int width, int height) {
-  Picture picture{name, caption, width, height, {}};
-  picture.rgb.resize(3 * static_cast<std::size_t>(width * height));
-  for (int y = 0; y < height; ++y) {
-    for (int x = 0; x < width; ++x) set_pixel(picture, x, y, kPaper);
-  }
-  return picture;
-}
-
-// The ten digits in 3 by 5 dots, a row in three bits.
-constexpr std::array<std::array<std::uint8_t, 5>, 10> kDigits{{{7, 5, 5, 5, 7},
-                                                               {2, 6, 2, 2, 7},
-                                                               {7, 1, 7, 4, 7},
-                                                               {7, 1, 7, 1, 7},
-                                                               {5, 5, 7, 1, 1},
-                                                               {7, 4, 7, 1, 7},
-                                                               {7, 4, 7, 5, 7},
-                                                               {7, 1, 1, 2, 2},
-                                                               {7, 5, 7, 5, 7},
-                                                               {7, 5, 7, 1, 7}}};
-
-void write_digit(Picture& picture, int digit, int left, int top, int scale, Color color) {
-  for (int y = 0; y < 5 * scale; ++y) {
-    const int dots = kDigits[static_cast<std::size_t>(digit)][static_cast<std::size_t>(y / scale)];
-    for (int x = 0; x < 3 * scale; ++x) {
-      if (dots >> (2 - x / scale) & 1) set_pixel(picture, left + x, top + y, color);
-    }
-  }
-}
 
 // From blue through white to red, for -1 to 1.
 Color diverging(double value) {
@@ -90,9 +33,9 @@ Picture misclassified_picture(const std::string& name, const std::string& captio
   constexpr int kSide = 28 * kScale;
   constexpr int kCell = kSide + 4;
   constexpr int kMargin = 32;
-  Picture picture = blank(name, caption, kMargin + kColumns * kCell, 10 * kCell);
+  Picture picture = blank(name, caption, kMargin + kColumns * kCell, 10 * kCell, kPaper);
   for (int digit = 0; digit < 10; ++digit) {
-    write_digit(picture, digit, 8, digit * kCell + 18, 4, kLabel);
+    write_text(picture, std::to_string(digit), 8, digit * kCell + 18, 4, kLabel);
   }
   std::array<int, 10> shown{};
   for (lora::index_t i = 0; i < test.size(); ++i) {
@@ -108,7 +51,7 @@ Picture misclassified_picture(const std::string& name, const std::string& captio
         set_pixel(picture, left + x, top + y, {gray, gray, gray});
       }
     }
-    write_digit(picture, predicted, left + kSide - 10, top + 3, 3, kWrong);
+    write_text(picture, std::to_string(predicted), left + kSide - 10, top + 3, 3, kWrong);
     ++column;
   }
   return picture;
@@ -117,10 +60,9 @@ Picture misclassified_picture(const std::string& name, const std::string& captio
 Picture update_picture(const std::string& layer_name, const lora::LoRALinear<float>& layer) {
   constexpr lora::index_t kMost = 400;
   constexpr lora::index_t kLeast = 60;
-  const lora::Tensor<float> a = layer.lora_A.value.to(lora::Device::cpu);
-  const lora::Tensor<float> b = layer.lora_B.value.to(lora::Device::cpu);
-  lora::Tensor<float> update({b.dim(0), a.dim(1)});
-  lora::ops::lora_merge(a, b, update, layer.scale());
+  const lora::Tensor<float> before = layer.base().weight.value.to(lora::Device::cpu);
+  lora::Tensor<float> update = layer.effective_weight().to(lora::Device::cpu);
+  for (lora::index_t i = 0; i < update.numel(); ++i) update[i] -= before[i];
   const lora::index_t rows = update.dim(0);
   const lora::index_t cols = update.dim(1);
 
@@ -128,12 +70,12 @@ Picture update_picture(const std::string& layer_name, const lora::LoRALinear<flo
   for (const float element : update.span()) largest = std::max(largest, std::abs(element));
   char caption[160];
   std::snprintf(caption, sizeof caption,
-                "%s: scale B A, (%lld, %lld), largest element %.3g in magnitude",
+                "%s: what is added to W, (%lld, %lld), largest element %.3g in magnitude",
                 layer_name.c_str(), static_cast<long long>(rows), static_cast<long long>(cols),
                 static_cast<double>(largest));
   const auto height = static_cast<int>(std::clamp(rows, kLeast, kMost));
   const auto width = static_cast<int>(std::clamp(cols, kLeast, kMost));
-  Picture picture = blank("update_" + layer_name, caption, width, height);
+  Picture picture = blank("update_" + layer_name, caption, width, height, kPaper);
   for (int y = 0; y < height; ++y) {
     const lora::index_t row_begin = rows * y / height;
     const lora::index_t row_end = std::max(row_begin + 1, rows * (y + 1) / height);
@@ -150,20 +92,6 @@ Picture update_picture(const std::string& layer_name, const lora::LoRALinear<flo
     }
   }
   return picture;
-}
-
-std::vector<std::uint8_t> encode_png(const Picture& picture) {
-  std::vector<std::uint8_t> png;
-  const auto append = [](void* context, void* data, int size) {
-    const auto* bytes = static_cast<const std::uint8_t*>(data);
-    auto& to = *static_cast<std::vector<std::uint8_t>*>(context);
-    to.insert(to.end(), bytes, bytes + size);
-  };
-  if (stbi_write_png_to_func(append, &png, picture.width, picture.height, 3, picture.rgb.data(),
-                             3 * picture.width) == 0) {
-    throw lora::Error(picture.name + ": the picture cannot be encoded");
-  }
-  return png;
 }
 
 }  // namespace mnist_lora

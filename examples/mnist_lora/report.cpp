@@ -3,10 +3,11 @@
 
 #include <cstdint>
 
-#include <lora/nn/adapt.hpp>
+#include <lora/nn/parameter_count.hpp>
 
 #include "mnist_lora/charts.hpp"
 #include "mnist_lora/format.hpp"
+#include "mnist_lora/variant.hpp"
 
 namespace mnist_lora {
 
@@ -14,9 +15,10 @@ namespace {
 
 constexpr const char* kStyle = R"(
 :root { color-scheme: light dark; --paper: #ffffff; --ink: #1d2330; --soft: #5d6676; --line: #e3e6eb;
-  --before: #9aa5b8; --after: #2f6fdb; --card: #f6f7f9; }
+  --before: #9aa5b8; --after: #2f6fdb; --other: #d98324; --card: #f6f7f9; }
 @media (prefers-color-scheme: dark) { :root { --paper: #14171d; --ink: #e6e9ef; --soft: #98a1b2;
-  --line: #2b313c; --before: #66718a; --after: #6ea2ff; --card: #1b1f27; } }
+  --line: #2b313c; --before: #66718a; --after: #6ea2ff; --other: #eda24f;
+  --card: #1b1f27; } }
 body { margin: 0; background: var(--paper); color: var(--ink);
   font: 16px/1.5 system-ui, "Segoe UI", "DejaVu Sans", sans-serif; }
 main { max-width: 780px; margin: 0 auto; padding: 32px 20px 64px; }
@@ -118,18 +120,22 @@ std::string figure(const Picture& picture) {
          "</figcaption></figure>\n";
 }
 
-std::string settings_table(const StudyResult& result) {
-  const Settings& s = result.settings;
+std::string settings_rows(const Settings& s, const std::string& data_name) {
   std::string digits;
   for (const int digit : s.digits) digits += (digits.empty() ? "" : ", ") + std::to_string(digit);
-  std::string html = "<table>\n";
-  html += row({"data", result.data_name});
-  html += row({"seed", std::to_string(s.seed)});
+  std::string html;
+  html += row({"data", data_name});
   html += row({"device", s.device});
   html += row({"epochs, batch size, learning rate", format("%d, %d, %g", s.epochs, s.batch, s.lr)});
-  html += row({"rank, alpha", format("%d, %g", s.rank, s.alpha)});
+  html += row({"adapters", variant_text(s)});
   html += row({"target digits", digits});
-  html += row({"batches of fine-tuning", std::to_string(result.finetune_loss.size())});
+  html += row({"fine-tuning", training_text(s)});
+  return html;
+}
+
+std::string settings_table(const StudyResult& result) {
+  std::string html = "<table>\n" + row({"seed", std::to_string(result.settings.seed)}) +
+                     settings_rows(result.settings, result.data_name);
   html += row({"parameters", lora::with_thousands_separators(result.base_parameters)});
   html += row({"added by LoRA", lora::with_thousands_separators(result.lora_parameters)});
   html += row({"seconds: pretraining, fine-tuning, all",
@@ -138,32 +144,39 @@ std::string settings_table(const StudyResult& result) {
   return html + "</table>\n";
 }
 
+std::string key(const char* color, const char* name) {
+  return format("<span class=\"key\" style=\"background:var(--%s)\"></span>%s", color, name);
+}
+
+std::string page(const std::string& title, const std::string& content) {
+  return "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n"
+         "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>" +
+         escaped(title) + "</title>\n<style>" + kStyle + "</style></head>\n<body><main>\n<h1>" +
+         escaped(title) + "</h1>\n" + content + "</main></body></html>\n";
+}
+
 }  // namespace
 
 std::string report_html(const StudyResult& result, const std::vector<Picture>& pictures) {
   std::string html =
-      "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n"
-      "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
-      "<title>LoRA on some digits</title>\n<style>" +
-      std::string(kStyle) + "</style></head>\n<body><main>\n<h1>LoRA on some digits</h1>\n";
-  html += "<p class=\"soft\">" + escaped(result.data_name) + ", seed " +
-          std::to_string(result.settings.seed) + ": a network of " +
-          lora::with_thousands_separators(result.base_parameters) +
-          " parameters is pretrained and frozen; adapters of " +
-          lora::with_thousands_separators(result.lora_parameters) +
-          " parameters then learn the target digits alone.</p>\n";
+      "<p class=\"soft\">" + escaped(result.data_name) + ", seed " +
+      std::to_string(result.settings.seed) + ": a network of " +
+      lora::with_thousands_separators(result.base_parameters) +
+      " parameters is pretrained and frozen; adapters of " +
+      lora::with_thousands_separators(result.lora_parameters) +
+      " parameters then learn the target " +
+      (result.settings.replay > 0
+           ? format("digits, with a share of %g of other digits.</p>\n", result.settings.replay)
+           : "digits alone.</p>\n");
   html += "<p class=\"verdict\">" + escaped(verdict(result)) + "</p>\n";
-  html +=
-      "<h2>Errors on the test images<span class=\"soft\"><span class=\"key\" "
-      "style=\"background:var(--before)\"></span>pretrained<span class=\"key\" "
-      "style=\"background:var(--after)\"></span>LoRA on</span></h2>\n";
+  html += "<h2>Errors on the test images<span class=\"soft\">" + key("before", "pretrained") +
+          key("after", "LoRA on") + "</span></h2>\n";
   html += error_chart(result) + error_table(result);
   if (!result.pretrain_loss.empty()) {
     html += "<h2>Loss of pretraining</h2>\n" + loss_chart(result.pretrain_loss);
   }
   if (!result.finetune_loss.empty()) {
-    html +=
-        "<h2>Loss of fine-tuning on the target digits</h2>\n" + loss_chart(result.finetune_loss);
+    html += "<h2>Loss of fine-tuning</h2>\n" + loss_chart(result.finetune_loss);
   }
   html += "<h2>Pictures</h2>\n<div>\n";
   std::string updates;
@@ -172,7 +185,28 @@ std::string report_html(const StudyResult& result, const std::vector<Picture>& p
   }
   html += "</div>\n<h2>What the adapters add to the weights</h2>\n<div class=\"updates\">\n" +
           updates + "</div>\n<h2>Settings and counts</h2>\n" + settings_table(result);
-  return html + "</main></body></html>\n";
+  return page("LoRA on some digits", html);
+}
+
+std::string report_html(const Sweep& sweep, const Settings& settings) {
+  const StudyResult& any = sweep.rows().front().runs.front();
+  const std::size_t seeds = sweep.rows().front().runs.size();
+  std::string html =
+      "<p class=\"soft\">One pretrained network a seed, adapted with each value of --" +
+      escaped(sweep.key()) + ".</p>\n<h2>Errors on the test images<span class=\"soft\">" +
+      key("after", "target digits") + key("other", "other digits") +
+      ", dashed: pretrained</span></h2>\n" + sweep_chart(sweep) + "<table>\n";
+  const auto cells = sweep_cells(sweep);
+  for (std::size_t i = 0; i < cells.size(); ++i) {
+    html += row(cells[i], i == 0 ? "th" : "td", i == 1 ? "sum" : "");
+  }
+  html += "</table>\n";
+  if (seeds > 1) html += "<p class=\"soft\">Mean ± standard deviation over the seeds.</p>\n";
+  html += "<h2>Settings</h2>\n<table>\n" +
+          row({"seeds",
+               seeds > 1 ? format("0 to %zu", seeds - 1) : std::to_string(any.settings.seed)}) +
+          settings_rows(settings, any.data_name) + "</table>\n";
+  return page("LoRA on some digits: " + sweep.key(), html);
 }
 
 }  // namespace mnist_lora

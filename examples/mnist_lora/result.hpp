@@ -22,9 +22,18 @@ struct Settings {
   double lr = 1e-3;
   int rank = 1;
   double alpha = 1;
+  bool use_rslora = false;
+  bool use_dora = false;
+  std::string init = "normal";
+  double lora_dropout = 0;
   std::vector<int> digits = {3, 6, 8, 9};
   int finetune_batches = 100;
+  double finetune_lr = 0;  ///< 0: lr
+  double loraplus_lr_ratio = 1;
+  double replay = 0;             ///< the share of other digits in what fine-tuning draws from
   std::int64_t limit_train = 0;  ///< 0: all images
+
+  bool operator==(const Settings&) const = default;
 };
 
 /// Errors on the test set, digit by digit.

@@ -22,6 +22,10 @@ class Study {
   Study(const Settings& settings, const lora::Mnist& data, bool quiet,
         lora::Device device = lora::Device::cpu);
 
+  /// Another study of the same pretrained network, whose random numbers go on from where those of
+  /// `pretrained` are. `settings` may differ in what concerns the adapters and their training.
+  Study(const Study& pretrained, const Settings& settings);
+
   const StudyResult& result() const { return result_; }
   lora::Sequential<float>& net() { return net_; }
 
@@ -34,26 +38,30 @@ class Study {
   /// Puts an adapter on every layer and freezes the rest. Returns the frozen parameters' names.
   std::vector<std::string> adapt();
 
-  /// Trains the adapters on the target digits.
+  /// Trains the adapters on the target digits, and on what `replay` adds.
   void finetune();
 
   /// In place of finetune(): takes the adapters that save() wrote. Throws lora::FileError when they
-  /// were made with another rank, alpha or other digits.
+  /// were made with other settings.
   void load_adapter(const std::filesystem::path& folder);
 
-  /// Writes model.safetensors, adapter_model.safetensors and adapter_settings.json.
+  /// Writes model.safetensors, adapter_model.safetensors and adapter_settings.json. Adapters that
+  /// count from initial values of their own become plain ones of twice the rank, with the same
+  /// effect: a file has no place for such values.
   void save(const std::filesystem::path& folder);
 
   void evaluate_pretrained() { result_.pretrained = evaluate(); }
   void evaluate_lora_on() { result_.lora_on = evaluate(); }
   void evaluate_lora_off();
 
-  /// Checks, bit for bit, that the frozen weights are the kept copy, that what each layer
-  /// multiplies by is W + scale B A, and that the disabled model is the pretrained one. Returns
-  /// what was checked; throws lora::Error at the first difference.
+  /// Checks, bit for bit, that the frozen weights are the kept copy and that the disabled model is
+  /// the pretrained one, and that what each layer multiplies by is W with its adapter, rounded
+  /// once. Returns what was checked; throws lora::Error at the first difference.
   std::vector<std::string> check();
 
  private:
+  void take(const Settings& settings);
+  void compute_gradients();
   std::vector<double> train(const lora::LabeledImages& set, lora::DataLoader<float>& loader,
                             lora::index_t batches, lora::Adam<float>& adam,
                             const std::string& label, double& seconds);
@@ -65,6 +73,7 @@ class Study {
 
   const lora::Mnist& data_;
   lora::LabeledImages pretrain_set_;  // only when it is not all of the training images
+  lora::LabeledImages finetune_set_;
   bool quiet_;
   lora::Device device_;
   lora::TorchGenerator generator_;

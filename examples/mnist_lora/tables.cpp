@@ -1,31 +1,12 @@
 // SPDX-License-Identifier: MIT
 #include "mnist_lora/tables.hpp"
 
-#include <cmath>
-
-#include <lora/nn/adapt.hpp>
+#include <lora/nn/parameter_count.hpp>
 
 #include "mnist_lora/format.hpp"
+#include "mnist_lora/spread.hpp"
 
 namespace mnist_lora {
-
-namespace {
-
-struct Spread {
-  double mean, deviation;
-};
-
-template <class Value>
-Spread spread(const std::vector<StudyResult>& results, Value value) {
-  const auto n = static_cast<double>(results.size());
-  double sum = 0, squares = 0;
-  for (const StudyResult& r : results) sum += value(r);
-  const double mean = sum / n;
-  for (const StudyResult& r : results) squares += (value(r) - mean) * (value(r) - mean);
-  return {mean, n > 1 ? std::sqrt(squares / (n - 1)) : 0};
-}
-
-}  // namespace
 
 std::string layer_table(const StudyResult& result, bool adapted) {
   std::string text;

@@ -33,25 +33,31 @@ class Gradient {
       form_ = Form::factored;
       return;
     }
-    materialize();
-    ops::linear_backward_weight(dy, x, dense_, form_ == Form::dense);
-    form_ = Form::dense;
+    accumulate_with(
+        [&](Tensor<T>& dense, bool add) { ops::linear_backward_weight(dy, x, dense, add); });
   }
 
   /// += Σ_rows dy, the gradient of a bias (O,).
   void accumulate_rows(const Tensor<T>& dy) {
-    ops::linear_backward_bias(dy, dense_, form_ == Form::dense);
-    form_ = Form::dense;
+    accumulate_with([&](Tensor<T>& dense, bool add) { ops::linear_backward_bias(dy, dense, add); });
   }
 
   /// += gradient
   void accumulate(const Tensor<T>& gradient) {
+    accumulate_with([&](Tensor<T>& dense, bool add) {
+      if (add) {
+        ops::add(gradient, dense);
+      } else {
+        dense = gradient;
+      }
+    });
+  }
+
+  /// Calls write(dense, add), which stores a gradient in `dense`, or adds it to what is there.
+  template <class Write>
+  void accumulate_with(const Write& write) {
     materialize();
-    if (form_ == Form::dense) {
-      ops::add(gradient, dense_);
-    } else {
-      dense_ = gradient;
-    }
+    write(dense_, form_ == Form::dense);
     form_ = Form::dense;
   }
 

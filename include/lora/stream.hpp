@@ -9,12 +9,15 @@
 
 namespace lora::inline v0 {
 
+class Event;
+
 /// A queue of work on the GPU, as torch.cuda.Stream: ops in one stream run one after the other, ops
 /// in two may overlap. Move-only; its work is finished, not dropped, when it is destroyed.
 ///
 /// A stream and the default stream, which ops go to unless told otherwise, wait for each other, so
 /// a tensor filled in the default stream can be used in any. Between two streams nothing waits:
-/// call synchronize() before a tensor goes from one to the other or is destroyed in the other.
+/// let one wait_event() for the other, or call synchronize(), before a tensor goes from one to the
+/// other or is destroyed in the other.
 class Stream {
  public:
   /// Throws DeviceError, with the reason, when there is no GPU to use.
@@ -33,6 +36,10 @@ class Stream {
   void synchronize() const {
     detail::check_memory("Stream::synchronize", detail::backend().synchronize(handle_));
   }
+
+  /// What is enqueued in this stream from now on runs when `event`, as it was last recorded, has
+  /// been reached; the host does not wait. Defined in event.hpp.
+  void wait_event(const Event& event) const;
 
   /// CUDA's cudaStream_t.
   void* handle() const noexcept { return handle_; }

@@ -20,9 +20,12 @@ struct AdamStep {
     const detail::AdamScalars* from_table =
         schedule.of_step ? schedule.of_step + (*schedule.step - 1) : nullptr;
     const detail::AdamScalars s = from_table ? *from_table : schedule.now;
-    return {static_cast<float>(s.beta1),      static_cast<float>(s.one_minus_beta1),
-            static_cast<float>(s.beta2),      static_cast<float>(s.one_minus_beta2),
-            static_cast<float>(-s.step_size), static_cast<float>(s.eps),
+    return {static_cast<float>(s.beta1),
+            static_cast<float>(s.one_minus_beta1),
+            static_cast<float>(s.beta2),
+            static_cast<float>(s.one_minus_beta2),
+            static_cast<float>(-(schedule.lr_ratio * s.step_size)),
+            static_cast<float>(s.eps),
             static_cast<float>(s.weight_decay)};
   }
 

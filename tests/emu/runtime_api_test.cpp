@@ -73,6 +73,46 @@ TEST_CASE("pinned memory and memory in stream order", "[emu][api]") {
   CHECK(cudaGetLastError() == cudaErrorInvalidResourceHandle);
 }
 
+TEST_CASE("a copy from pinned memory lands when something waits for it", "[emu][api]") {
+  const cudaStream_t stream = make_stream();
+  cudaEvent_t event = nullptr;
+  REQUIRE(cudaEventCreateWithFlags(&event, cudaEventDisableTiming) == cudaSuccess);
+  DeviceBuffer<float> x(4), y(4);
+  float* host = nullptr;
+  REQUIRE(cudaMallocHost(&host, 16) == cudaSuccess);
+  const auto upload = [&](float value) {
+    for (int i = 0; i < 4; ++i) host[i] = value;
+    REQUIRE(cudaMemcpyAsync(x.get(), host, 16, cudaMemcpyHostToDevice, stream) == cudaSuccess);
+    REQUIRE(cudaEventRecord(event, stream) == cudaSuccess);
+  };
+  const auto all = [](float value) { return std::vector<float>(4, value); };
+  upload(1);
+  host[0] = host[1] = host[2] = host[3] = 9;  // too early
+  REQUIRE(cudaEventSynchronize(event) == cudaSuccess);
+  CHECK(x.values() == all(9));
+  upload(2);
+  CHECK(cudaEventQuery(event) == cudaErrorNotReady);
+  CHECK(cudaEventQuery(event) == cudaSuccess);
+  upload(3);
+  CHECK(cudaStreamQuery(stream) == cudaErrorNotReady);
+  CHECK(cudaStreamQuery(stream) == cudaSuccess);
+  upload(4);
+  CHECK(cudaFreeHost(host) == cudaErrorLaunchFailure);
+  CHECK(lora_emu::last_report() == "pinned memory was freed that a copy still has to read");
+  REQUIRE(scale_on(stream, x, y, 2.0f) == cudaSuccess);
+  CHECK(y.values() == all(8));
+  upload(5);
+  REQUIRE(cudaStreamWaitEvent(nullptr, event) == cudaSuccess);
+  CHECK(x.values() == all(5));
+  upload(6);
+  CHECK(cudaStreamDestroy(stream) == cudaSuccess);
+  CHECK(x.values() == all(6));
+  CHECK(cudaEventQuery(event) == cudaSuccess);
+  CHECK(cudaEventDestroy(event) == cudaSuccess);
+  CHECK(cudaFreeHost(host) == cudaSuccess);
+  cudaGetLastError();
+}
+
 TEST_CASE("events", "[emu][api]") {
   const cudaStream_t stream = make_stream();
   cudaEvent_t begin = nullptr;

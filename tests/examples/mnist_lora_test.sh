@@ -21,7 +21,7 @@ refused() {
   local name=$1 pattern=$2
   shift 2
   count=$((count + 1))
-  timeout 60 "$program" "$@" >"$work/out" 2>"$work/err"
+  timeout 300 "$program" "$@" >"$work/out" 2>"$work/err"
   local status=$?
   local lines
   lines=$(grep -cv -e '^pretraining ' -e '^Downloading ' -e '^Run with --help' "$work/err")
@@ -85,16 +85,36 @@ cp "$good/t10k-images-idx3-ubyte" "$bad/train-labels-idx1-ubyte"
 refused "swapped" "train-labels-idx1-ubyte: expected" --data "$bad"
 
 refused "rank 0" "--rank: .*0 not in range" --rank 0
-refused "rank 11" "--rank: .*11 not in range" --rank 11
+refused "rank 785" "--rank: .*785 not in range" --rank 785
 refused "digit 12" "--digits: .*12 not in range" --digits 12
 refused "a digit twice" "--digits: a digit is named twice" --digits 3,3
 refused "an unknown flag" "--colour" --colour
 refused "no number" "--lr: .*fast" --lr fast
+refused "an unknown initialisation" "--init: \"uniform\" is no .*there are: normal, kaiming" --init uniform
+refused "niter of nothing" "--init: \"pissa_niter_\" is no initialisation" --init pissa_niter_
+refused "dropping everything" "--lora-dropout: .*1 not at least 0 and below 1" --lora-dropout 1
+refused "replaying everything" "--replay: .*1 not at least 0 and below 1" --replay 1
+refused "a negative share" "--replay: .*-0.1 not at least 0" --replay=-0.1
+refused "a learning rate of 0" "--finetune-lr: .*0 not" --finetune-lr 0
+refused "LoRA+ with 0" "--loraplus-lr-ratio: .*0 not" --loraplus-lr-ratio 0
+refused "a sweep of nothing" "--sweep: expected KEY=V1,V2" --sweep rank
+refused "a sweep without values" "--sweep: expected KEY=V1,V2" --sweep rank=
+refused "a sweep of the digits" "--sweep: \"digits\" cannot be varied; there are: rank, alpha" --sweep digits=1,2
+refused "a sweep with a wrong value" "--sweep: --rank: .*0 not in range" --sweep rank=1,0
+refused "a sweep with a missing value" "--sweep: expected KEY=V1,V2" --sweep rank=1,,2
+refused "a sweep of half a flag" "--sweep: --use-dora: expected 0 or 1, found \"half\"" --sweep use-dora=half
+refused "an odd orthogonal rank" "rank 3 with orthogonal cannot be: .* even" --init orthogonal --rank 3
+refused "LoRA-GA of high rank" "rank 393 with lora_ga cannot be: .* at most 392" --init lora_ga --rank 393
+refused "DoRA on PiSSA" "--sweep: rank 1 with pissa cannot be: .* DoRA" --use-dora --sweep init=normal,pissa
+refused "a saved sweep" "no one network" --sweep rank=1,2 --save "$work/swept"
+refused "one network for two seeds" "cannot be that of several seeds" --seeds 2 --load "$work/home"
 refused "an unknown device" "--device: tpu not in" --device tpu
 refused "no GPU" "device cuda is not there: " --device cuda --data synthetic
 refused "pictures of seeds" "only --json" --seeds 2 --report "$work/r.html"
 
 small=(--data synthetic --limit-train 100)
+refused "more replay than there is" "--replay: a share of 0.7 takes .* expected at most 0.5976" "${small[@]}" --replay 0.7
+refused "more replay in a sweep" "--replay: a share of 0.7 takes" "${small[@]}" --sweep replay=0.1,0.7
 refused "a loss that is no number" "pretraining: the loss is .* at batch .* smaller --lr" \
   "${small[@]}" --lr 1e30 --json "$work/r.json"
 [ -e "$work/r.json" ] && report "a failed run left a result"
@@ -105,6 +125,8 @@ refused "an unwritable folder" "/proc/study: cannot be made" "${small[@]}" --sav
 refused "a file as a folder" "cannot be made" "${small[@]}" --images "$good/t10k-labels-idx1-ubyte"
 refused "nothing to load" "model.safetensors: there is no such file" "${small[@]}" --load "$work/home"
 "$program" "${small[@]}" --quiet --save "$work/saved" >"$work/out" 2>"$work/err" || report "saving"
+refused "a plain adapter as DoRA" "adapter_settings.json: expected .*\"use_dora\":true.* found .*\"use_dora\":false" \
+  "${small[@]}" --load "$work/saved" --use-dora
 refused "another rank" "adapter_settings.json: expected .*\"r\":2.* found .*\"r\":1" \
   "${small[@]}" --load "$work/saved" --rank 2
 head -c 1000000 "$work/saved/model.safetensors" >"$work/cut" && mv "$work/cut" "$work/saved/model.safetensors"

@@ -150,9 +150,9 @@ TEST_CASE("the picture of an update is white for zero, and red or blue by its si
     return std::vector<int>{p.rgb[3 * i], p.rgb[3 * i + 1], p.rgb[3 * i + 2]};
   };
   CHECK(pixel(update_picture("linear1", layer), 0) == std::vector<int>{247, 247, 247});
-  lora::ops::fill(layer.lora_A.value, 1.0);
-  lora::ops::fill(layer.lora_B.value, 1.0);
-  layer.lora_B.value[0] = -1;
+  lora::ops::fill(layer.adapter().lora_A.value, 1.0);
+  lora::ops::fill(layer.adapter().lora_B.value, 1.0);
+  layer.adapter().lora_B.value[0] = -1;
   const Picture picture = update_picture("linear1", layer);
   CHECK(picture.name == "update_linear1");
   CHECK_THAT(picture.caption, contains("linear1") && contains("(70, 80)"));

@@ -29,7 +29,7 @@ std::vector<double> study(Device device, const Train& train) {
   train(net, adam, results);
   train(net, adam, results);
   lora::adapt(net, {.r = 2});
-  lora::Adam<float> adapters(net.parameters(), {.lr = 1e-2});
+  lora::Adam<float> adapters(lora::loraplus_groups(net, 16), {.lr = 1e-3});
   train(net, adapters, results);
   const Tensor<float> logits =
       net.forward(random_tensor<float>({3, 7}, 5).to(device)).to(Device::cpu);
@@ -99,4 +99,13 @@ TEST_CASE("a sample that does not exist is refused before anything runs",
   const std::vector<index_t> order{0, 20};
   CHECK_THROWS_WITH(trainer.run(order, [](double) {}), contains("sample 20 of 20 does not exist"));
   CHECK(adam.common_step() == 0);
+}
+
+TEST_CASE("an adapter with dropout is refused", "[kernels][graph][errors]") {
+  lora::Sequential<float> net = small_net<float>(3);
+  lora::adapt(net, {.r = 1, .lora_dropout = 0.1});
+  net.to(Device::cuda);
+  lora::Adam<float> adam(net.parameters());
+  CHECK_THROWS_WITH(lora::GraphTrainer(net, adam, small_set(20), 2),
+                    contains("\"default\" of linear1 has lora_dropout"));
 }

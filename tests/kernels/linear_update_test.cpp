@@ -18,6 +18,10 @@ const LayerSizes kLayers[] = {{1, 1, 1, 1},      {10, 784, 100, 1}, {10, 1300, 1
 const lora::AdamOptions kAdam{.lr = 0.01, .weight_decay = 0.01};
 const lora::SGDOptions kSgd{.lr = 0.125, .weight_decay = 0.25};
 
+// The two of an adapter, which may have had different numbers of updates.
+const lora::detail::AdamSchedule kOfA = lora::detail::adam_schedule(kAdam, 5);
+const lora::detail::AdamSchedule kOfB = lora::detail::adam_schedule(kAdam, 7, 16);
+
 AdamState<float> random_state(const Tensor<float>& value, std::uint64_t seed, Device device) {
   Tensor<float> m = random_tensor<float>(value.shape(), seed);
   Tensor<float> v = random_tensor<float>(value.shape(), seed + 1);
@@ -80,8 +84,7 @@ Results lora_step(const LayerOperands& o, bool with_dx, Device device) {
   Tensor<float> h, y, dh, dx({0}, device);
   ops::lora_linear<float>(x, w, nullptr, a, b, h, y, 2.0);
   ops::lora_linear_backward_adam(dy, x, w, h, a, a_state, b, b_state, dh, with_dx ? &dx : nullptr,
-                                 2.0, lora::detail::adam_schedule(kAdam, 5),
-                                 with_dx ? &relu_output : nullptr);
+                                 2.0, kOfA, kOfB, with_dx ? &relu_output : nullptr);
   Results r;
   r.add(a);
   r.add(a_state);
@@ -166,6 +169,66 @@ TEST_CASE("linear_backward_adam on cuda has the bits of its parts", "[kernels][u
   }
 }
 
+TEST_CASE("lora_linear_backward_adam on cuda has the bits of its parts", "[kernels][update]") {
+  std::uint64_t seed = 14000;
+  for (const LayerSizes& s :
+       {LayerSizes{10, 784, 1000, 1}, LayerSizes{10, 1300, 10, 16}, LayerSizes{1, 65, 97, 3},
+        LayerSizes{20, 260, 301, 5}, LayerSizes{33, 129, 1001, 17}, LayerSizes{64, 70, 33, 40},
+        LayerSizes{130, 66, 200, 7}, LayerSizes{300, 33, 1500, 33}}) {
+    for (const bool with_dx : {true, false}) {
+      const LayerOperands o(s, false, seed += 10);
+      INFO(text(s) << ", seed " << seed << (with_dx ? ", dx" : ""));
+      const Results whole = lora_step(o, with_dx, Device::cuda);
+      const auto dy = on_gpu(o.dy), x = on_gpu(o.x), w = on_gpu(o.w);
+      const auto relu_output = on_gpu(o.relu_output);
+      auto a = on_gpu(o.a), b = on_gpu(o.b);
+      auto a_state = random_state(o.a, 5, Device::cuda),
+           b_state = random_state(o.b, 7, Device::cuda);
+      Tensor<float> h, y, dh, dx({0}, Device::cuda);
+      ops::lora_linear<float>(x, w, nullptr, a, b, h, y, 2.0);
+      ops::lora_linear_backward_input(dy, w, a, b, dh, with_dx ? &dx : nullptr, 2.0,
+                                      with_dx ? &relu_output : nullptr);
+      ops::adam_factored(dh, x, a, a_state, kOfA);
+      ops::adam_factored(dy, h, b, b_state, kOfB);
+      Results parts;
+      parts.add(a);
+      parts.add(a_state);
+      parts.add(b);
+      parts.add(b_state);
+      parts.add(dh);
+      parts.add(dx);
+      check_same_bits(whole, parts);
+    }
+  }
+}
+
+TEST_CASE("lora_linear_backward_adam on cuda of what is not aligned writes nothing beside it",
+          "[kernels][update]") {
+  const LayerOperands o({10, 130, 75, 3}, true, 14500);
+  const lora::detail::Backend& table = lora::detail::backend();
+  const Tensor<float> h = random_integers<float>({10, 3}, 14600);
+  const Tensor<float> zeros_a({3, 130}), zeros_b({75, 3});
+  std::vector<Tensor<float>> results[2];
+  for (const index_t shift : {0, 1}) {
+    EmbeddedMatrix dy(o.dy, shift, shift), x(o.x, 2 * shift, shift), w(o.w, shift, 3 * shift);
+    EmbeddedMatrix h_in(h, shift, shift), a(o.a, shift, shift), b(o.b, 3 * shift, 2 * shift);
+    EmbeddedMatrix am(zeros_a, shift, 0), av(zeros_a, 0, shift), bm(zeros_b, shift, 0);
+    EmbeddedMatrix bv(zeros_b, 0, shift), dh(Tensor<float>({10, 3}), shift, shift);
+    EmbeddedMatrix dx(Tensor<float>({10, 130}), shift, shift);
+    const int code = table.lora_linear_backward_adam(
+        dy.view(), x.view(), w.view(), h_in.view(), {a.view(), am.view(), av.view()},
+        {b.view(), bm.view(), bv.view()}, {}, dh.view(), dx.view(), 2.0, kOfA, kOfB, nullptr);
+    REQUIRE(code == 0);
+    for (const EmbeddedMatrix* m : {&dy, &x, &w, &h_in, &a, &b, &am, &av, &bm, &bv, &dh, &dx}) {
+      results[shift].push_back(m->values());
+    }
+  }
+  for (std::size_t i = 0; i < results[0].size(); ++i) {
+    INFO("matrix " << i);
+    CHECK(same_bits(results[1][i], results[0][i]));
+  }
+}
+
 TEST_CASE("updates on cuda take their scalars from the device", "[kernels][update]") {
   const LayerOperands o({10, 65, 33}, false, 15000);
   const auto dy = on_gpu(o.dy), x = on_gpu(o.x);
@@ -198,6 +261,9 @@ TEST_CASE("updates on cuda take their scalars from the device", "[kernels][updat
 }
 
 TEST_CASE("updates on cuda of an empty batch still move the moments", "[kernels][update]") {
-  const LayerOperands o({0, 66, 70}, true, 16000);
+  const LayerOperands o({0, 66, 70, 3}, true, 16000);
   check_same_bits(adam_step(o, true, Device::cuda), adam_step(o, true, Device::cpu));
+  for (const bool with_dx : {true, false}) {
+    check_same_bits(lora_step(o, with_dx, Device::cuda), lora_step(o, with_dx, Device::cpu));
+  }
 }

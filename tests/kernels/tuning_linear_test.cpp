@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "kernels/tuning_linear.hpp"
 
+#include <algorithm>
+
 #include "support/catch.hpp"
 
 using namespace lora::cuda;
@@ -65,4 +67,28 @@ TEST_CASE("a product with few large tiles gets small ones", "[kernels][tuning]")
   CHECK(to_string(gemm_config(4096, 4096)) == "tiles of 128 x 128");
   CHECK(to_string(gemm_config(1500, 1300)) == "tiles of 128 x 128");
   CHECK(to_string(gemm_config(1000, 784)) == "tiles of 64 x 64");
+}
+
+TEST_CASE("a low-rank config covers B and fits a block", "[kernels][tuning]") {
+  CHECK(to_string(low_rank_config(10, 1000, 1)) == "32 x 1 blocks of 32 rows");
+  CHECK(to_string(low_rank_config(10, 1500, 16)) == "47 x 1 blocks of 32 rows");
+  CHECK(to_string(low_rank_config(10, 10, 1)) == "1 x 1 blocks of 32 rows");
+  CHECK(to_string(low_rank_config(64, 1500, 16)) == "47 x 1 blocks of 32 rows, sums apart");
+  CHECK(to_string(low_rank_config(4096, 4096, 64)) == "32 x 4 blocks of 128 rows, sums apart");
+  static_assert(kMostGradientRows * kRankTile % kGradientThreads == 0);
+  for (const std::int64_t batch : {0, 1, 10, 64, 65, 4096}) {
+    for (const std::int64_t out : {0, 1, 31, 32, 33, 1000, 4224, 4225, 50000}) {
+      for (const std::int64_t rank : {0, 1, 15, 16, 17, 64}) {
+        const LowRankConfig c = low_rank_config(batch, out, rank);
+        INFO("B=" << batch << " O=" << out << " R=" << rank << ": " << to_string(c));
+        CHECK((c.rows >= kLeastGradientRows && c.rows <= kMostGradientRows));
+        CHECK(kStagedElements % c.rows == 0);
+        CHECK(c.row_blocks >= 1);
+        CHECK(std::int64_t{c.rows} * c.row_blocks >= out);
+        CHECK(std::int64_t{c.rows} * (c.row_blocks - 1) < std::max<std::int64_t>(out, 1));
+        CHECK(kRankTile * c.rank_blocks >= rank);
+        CHECK(kRankTile * (c.rank_blocks - 1) < std::max<std::int64_t>(rank, 1));
+      }
+    }
+  }
 }

@@ -22,8 +22,8 @@ TEST_CASE("adapt keeps the paths and the memory of the base", "[nn][adapt]") {
   const auto after = net.named_parameters();
   CHECK(after[0].name == before[0].name);
   CHECK(after[0].parameter == before[0].parameter);
-  CHECK(after[2].name == "linear1.lora_A.weight");
-  CHECK(after[3].name == "linear1.lora_B.weight");
+  CHECK(after[2].name == "linear1.lora_A.default.weight");
+  CHECK(after[3].name == "linear1.lora_B.default.weight");
   CHECK(after[4].parameter == before[2].parameter);
 }
 
@@ -36,11 +36,12 @@ TEST_CASE("adapt reaches into nested models by name or by ending", "[nn][adapt]"
 
 TEST_CASE("adapt changes nothing when a target does not exist", "[nn][adapt][errors]") {
   auto net = small_net<float>(1);
-  const auto run = [&](std::vector<std::string> targets) {
+  const auto run = [&](std::vector<lora::ModulePattern> targets) {
     lora::adapt(net, {.r = 2, .target_modules = std::move(targets)});
   };
-  CHECK_THROWS_WITH(run({"linear1", "linear9"}),
-                    contains("target \"linear9\" names no Linear; there are: linear1, linear2"));
+  CHECK_THROWS_WITH(
+      run({"linear1", "linear9"}),
+      contains("\"linear9\" of target_modules names no Linear; there are: linear1, linear2"));
   CHECK_THROWS_AS(run({"relu1"}), lora::ValueError);
   CHECK_THROWS_AS(lora::adapt(net, {.r = 5}), lora::ValueError);
   CHECK(lora::lora_layers(net).empty());
@@ -53,7 +54,7 @@ TEST_CASE("adapt with a seed is reproducible", "[nn][adapt]") {
   const auto first_a = [](std::uint64_t seed) {
     auto net = small_net<float>(1);
     lora::adapt(net, {.r = 2, .seed = seed});
-    return lora_layer(net, 0).lora_A.value;
+    return lora_layer(net, 0).adapter().lora_A.value;
   };
   CHECK(same_bits(first_a(3), first_a(3)));
   CHECK_FALSE(same_bits(first_a(3), first_a(4)));
@@ -66,7 +67,7 @@ TEST_CASE("mark_only_lora_as_trainable names what it froze", "[nn][adapt]") {
   CHECK(
       lora::mark_only_lora_as_trainable(net) ==
       std::vector<std::string>{"linear1.weight", "linear1.bias", "linear2.weight", "linear2.bias"});
-  CHECK(lora_layer(net, 0).lora_A.trainable);
+  CHECK(lora_layer(net, 0).adapter().lora_A.trainable);
 }
 
 TEST_CASE("ScopedDisable gives the base model, bit for bit", "[nn][adapt]") {

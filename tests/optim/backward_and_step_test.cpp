@@ -2,6 +2,9 @@
 #include <lora/optim/adam.hpp>
 #include <lora/optim/sgd.hpp>
 
+#include <type_traits>
+#include <vector>
+
 #include "support/models.hpp"
 
 using namespace lora_test;
@@ -47,6 +50,19 @@ const auto with_sgd = [](auto& net) {
   return lora::SGD(net.parameters(), {.lr = 1e-2, .weight_decay = 0.01});
 };
 
+// Every other parameter, so a weight and its bias and the two of an adapter, in another group.
+const auto alternating = [](auto& net) {
+  auto parameters = net.parameters();
+  std::vector<lora::ParameterGroup<std::decay_t<decltype(parameters[0]->value[0])>>> groups(2);
+  groups[1].lr_ratio = 16;
+  for (std::size_t i = 0; i < parameters.size(); ++i) {
+    groups[i % 2].parameters.push_back(parameters[i]);
+  }
+  return groups;
+};
+const auto with_adam_groups = [](auto& net) { return lora::Adam(alternating(net), {.lr = 1e-2}); };
+const auto with_sgd_groups = [](auto& net) { return lora::SGD(alternating(net), {.lr = 1e-2}); };
+
 }  // namespace
 
 TEMPLATE_TEST_CASE("backward_and_step gives the bits of backward and step", "[optim][fused]", float,
@@ -55,6 +71,8 @@ TEMPLATE_TEST_CASE("backward_and_step gives the bits of backward and step", "[op
     check_same_as_apart<TestType>(7, 6, 4, batch, with_adam);
     check_same_as_apart<TestType>(33, 130, 10, batch, with_adam);
     check_same_as_apart<TestType>(101, 37, 13, batch, with_sgd);
+    check_same_as_apart<TestType>(33, 37, 10, batch, with_adam_groups);
+    check_same_as_apart<TestType>(33, 37, 10, batch, with_sgd_groups);
   }
 }
 
@@ -75,7 +93,7 @@ TEMPLATE_TEST_CASE("backward_and_step updates adapters as backward and step do",
     for (std::uint64_t step = 0; step < 3; ++step) {
       const Tensor<TestType> dy = random_tensor<TestType>({10, 10}, 5 + step);
       // In one step a parameter of each layer is frozen, so that their steps differ afterwards.
-      for (auto* net : {&apart, &fused}) lora_layer(*net, 0).lora_A.trainable = step != 1;
+      for (auto* net : {&apart, &fused}) lora_layer(*net, 0).adapter().lora_A.trainable = step != 1;
       apart.forward(x, apart_saved);
       apart.backward(dy, apart_saved);
       apart_optimizer.step();
@@ -92,6 +110,8 @@ TEMPLATE_TEST_CASE("backward_and_step updates adapters as backward and step do",
   };
   check(with_adam);
   check(with_sgd);
+  check(with_adam_groups);
+  check(with_sgd_groups);
 }
 
 TEST_CASE("backward_and_step does not depend on the number of threads", "[optim][fused][threads]") {

@@ -69,6 +69,30 @@ class HostBackend {
       delete static_cast<char*>(stream);
     };
     table_.synchronize = [](void*) { return 0; };
+    table_.create_event = [](void** event, bool) {
+      *event = new char;
+      ++events();
+      return 0;
+    };
+    table_.destroy_event = [](void* event) noexcept {
+      --events();
+      delete static_cast<char*>(event);
+    };
+    table_.record_event = [](void*, void*) { return 0; };
+    table_.query_event = [](void*, bool* reached) {
+      *reached = true;
+      return 0;
+    };
+    table_.synchronize_event = [](void*) { return 0; };
+    table_.wait_event = [](void*, void*) { return 0; };
+    table_.elapsed_time = [](void*, void*, float* milliseconds) {
+      *milliseconds = 1.5f;
+      return 0;
+    };
+    table_.copy_from_pinned = [](void* to, const void* from, std::size_t bytes, void*) {
+      std::memcpy(to, from, bytes);
+      return 0;
+    };
     // Its kernels are calls, which cannot be recorded.
     table_.begin_capture = [](void*) { return 801; };
     set<&lora::cpu::fill<float>>(table_.fill);
@@ -95,6 +119,21 @@ class HostBackend {
     set<&lora::cpu::linear_backward_adam<float>>(table_.linear_backward_adam);
     set<&lora::cpu::linear_backward_sgd<float>>(table_.linear_backward_sgd);
     set<&lora::cpu::lora_linear_backward_adam<float>>(table_.lora_linear_backward_adam);
+    set<&lora::cpu::dora_linear<float>>(table_.dora_linear);
+    set<&lora::cpu::dora_gains<float>>(table_.dora_gains);
+    set<&lora::cpu::dora_backward_magnitude<float>>(table_.dora_backward_magnitude);
+    set<&lora::cpu::dora_scale_rows<float>>(table_.dora_scale_rows);
+    set<&lora::cpu::dropout<float>>(table_.dropout);
+    set<&lora::cpu::dropout_add<float>>(table_.dropout_add);
+    set<&lora::cpu::multi_lora_shrink<float>>(table_.multi_lora_shrink);
+    set<&lora::cpu::multi_lora_expand<float>>(table_.multi_lora_expand);
+    set<&lora::cpu::multi_lora_backward_output<float>>(table_.multi_lora_backward_output);
+    set<&lora::cpu::multi_lora_backward_shrink<float>>(table_.multi_lora_backward_shrink);
+    set<&lora::cpu::multi_lora_backward_input<float>>(table_.multi_lora_backward_input);
+    set<&lora::cpu::multi_lora_backward_weights<float>>(table_.multi_lora_backward_weights);
+    set<&lora::cpu::multi_lora_backward_gain<float>>(table_.multi_lora_backward_gain);
+    set<&lora::cpu::multi_lora_add_bias<float>>(table_.multi_lora_add_bias);
+    set<&lora::cpu::multi_lora_backward_bias<float>>(table_.multi_lora_backward_bias);
     lora::detail::cuda_backend = &table_;
   }
   HostBackend(const HostBackend&) = delete;
@@ -118,6 +157,12 @@ class HostBackend {
 
   /// How many streams are there.
   static int& streams() {
+    static int count = 0;
+    return count;
+  }
+
+  /// How many events are there.
+  static int& events() {
     static int count = 0;
     return count;
   }

@@ -26,7 +26,7 @@ template <class T>
 void randomize_adapters(lora::Module<T>& net, std::uint64_t seed) {
   lora::PhiloxGenerator generator(seed);
   for (const auto& [path, layer] : lora::lora_layers(net)) {
-    generator.normal(layer->lora_B.value.span(), 0.0, 1.0);
+    generator.normal(layer->adapter().lora_B.value.span(), 0.0, 1.0);
   }
 }
 

@@ -32,7 +32,10 @@ struct AdamSink {
   T beta1, one_minus_beta1, beta2, one_minus_beta2, minus_step_size, eps;
   T weight_decay;
 
-  AdamSink(const AdamMatrix<T>& p, const lora::detail::AdamScalars& s)
+  AdamSink(const AdamMatrix<T>& p, const AdamSchedule& schedule)
+      : AdamSink(p, scalars_of(schedule), schedule.lr_ratio) {}
+
+  AdamSink(const AdamMatrix<T>& p, const lora::detail::AdamScalars& s, double lr_ratio)
       : value(p.value),
         m(p.m),
         v(p.v),
@@ -40,7 +43,7 @@ struct AdamSink {
         one_minus_beta1(static_cast<T>(s.one_minus_beta1)),
         beta2(static_cast<T>(s.beta2)),
         one_minus_beta2(static_cast<T>(s.one_minus_beta2)),
-        minus_step_size(static_cast<T>(-s.step_size)),
+        minus_step_size(static_cast<T>(-(lr_ratio * s.step_size))),
         eps(static_cast<T>(s.eps)),
         weight_decay(static_cast<T>(s.weight_decay)) {}
 
@@ -55,17 +58,17 @@ struct AdamSink {
     S::prefetch_ahead(m_at);
     S::prefetch_ahead(v_at);
     V g = gradient;
-    const V w = S::at(value_at);
+    const V w = *S::at(value_at);
     if (weight_decay != T{0}) S::fma(V{} + weight_decay, w, g);
-    V new_m = S::at(m_at) * beta1;
+    V new_m = *S::at(m_at) * beta1;
     S::fma(g, V{} + one_minus_beta1, new_m);
-    V new_v = S::at(v_at) * beta2;
+    V new_v = *S::at(v_at) * beta2;
     S::fma(g * one_minus_beta2, g, new_v);
     V root = new_v;
     S::sqrt(root);
-    S::at(m_at) = new_m;
-    S::at(v_at) = new_v;
-    S::at(value_at) = w + minus_step_size * new_m / (root + eps);
+    *S::at(m_at) = new_m;
+    *S::at(v_at) = new_v;
+    *S::at(value_at) = w + minus_step_size * new_m / (root + eps);
   }
 
   template <class S>
@@ -84,22 +87,20 @@ struct AdamSink {
 
 template <class T>
 void adam(VectorView<const T> gradient, AdamVector<T> p, AdamSchedule schedule) {
-  update_dense(gradient,
-               AdamSink<T>({as_row(p.value), as_row(p.m), as_row(p.v)}, scalars_of(schedule)));
+  update_dense(gradient, AdamSink<T>({as_row(p.value), as_row(p.m), as_row(p.v)}, schedule));
 }
 
 template <class T>
 void adam_factored(MatrixView<const T> dy, MatrixView<const T> x, AdamMatrix<T> p,
                    AdamSchedule schedule) {
-  for_each_weight_gradient(dy, x, AdamSink<T>(p, scalars_of(schedule)));
+  for_each_weight_gradient(dy, x, AdamSink<T>(p, schedule));
 }
 
 template <class T>
 void linear_backward_adam(MatrixView<const T> dy, MatrixView<const T> x, AdamMatrix<T> weight,
                           AdamVector<T> bias, MatrixView<const T> relu_output, MatrixView<T> dx,
                           AdamSchedule schedule) {
-  linear_backward_update<T>(dy, x, weight.value, relu_output, dx,
-                            AdamSink<T>(weight, scalars_of(schedule)));
+  linear_backward_update<T>(dy, x, weight.value, relu_output, dx, AdamSink<T>(weight, schedule));
   if (!bias.value.data) return;
   thread_local std::vector<T> gradient;
   gradient.resize(static_cast<std::size_t>(dy.cols));
@@ -111,10 +112,10 @@ template <class T>
 void lora_linear_backward_adam(MatrixView<const T> dy, MatrixView<const T> x, MatrixView<const T> w,
                                MatrixView<const T> h, AdamMatrix<T> a, AdamMatrix<T> b,
                                MatrixView<const T> relu_output, MatrixView<T> dh, MatrixView<T> dx,
-                               double scale, AdamSchedule schedule) {
+                               double scale, AdamSchedule of_a, AdamSchedule of_b) {
   lora_linear_backward_input<T>(dy, w, a.value, b.value, relu_output, dh, dx, scale);
-  adam_factored<T>(dh, x, a, schedule);
-  adam_factored<T>(dy, h, b, schedule);
+  adam_factored<T>(dh, x, a, of_a);
+  adam_factored<T>(dy, h, b, of_b);
 }
 
 }  // namespace lora::inline v0::cpu

@@ -19,7 +19,7 @@ struct DenseUpdateCore {
     using S = Simd<T, Bytes>;
     std::int64_t k = begin;
     for (; k + S::kWidth <= end; k += S::kWidth) {
-      const typename S::Vector g = S::at(gradient.data + k);
+      const typename S::Vector g = *S::at(gradient.data + k);
       sink.template vector<S>(g, 0, k);
     }
     for (; k < end; ++k) sink.template scalar<S>(gradient[k], 0, k);

@@ -101,7 +101,7 @@ struct GemmCore {
     for (std::int64_t k = 0; k < k_count; ++k, a += M, b += N * W) {
       V v[N];
       LORA_UNROLL
-      for (int n = 0; n < N; ++n) v[n] = S::at(b + n * W);
+      for (int n = 0; n < N; ++n) v[n] = *S::at(b + n * W);
       LORA_UNROLL
       for (int m = 0; m < M; ++m) {
         const T factor = a[m];
@@ -115,15 +115,15 @@ struct GemmCore {
     LORA_UNROLL
     for (int m = 0; m < M; ++m) {
       LORA_UNROLL
-      for (int n = 0; n < N; ++n) S::at(sums + (m * N + n) * W) = sum[m][n];
+      for (int n = 0; n < N; ++n) *S::at(sums + (m * N + n) * W) = sum[m][n];
     }
     for (std::int64_t m = 0; m < rows; ++m) {
       T* const to = c.row(i + m) + j;
       const T* const from = sums + m * N * W;
       std::int64_t n = 0;
       for (; n + W <= cols; n += W) {
-        const V before = accumulate ? V(S::at(to + n)) : V{};
-        S::at(to + n) = before + S::at(from + n);
+        const V before = accumulate ? V(*S::at(to + n)) : V{};
+        *S::at(to + n) = before + *S::at(from + n);
       }
       for (; n < cols; ++n) to[n] = (accumulate ? to[n] : T{0}) + from[n];
     }

@@ -94,9 +94,9 @@ struct SumPartialsCore {
     using S = Simd<T, Bytes>;
     std::int64_t k = 0;
     for (; k + S::kWidth <= size; k += S::kWidth) {
-      typename S::Vector sum = S::at(partials + k);
-      for (std::int64_t c = 1; c < count; ++c) sum += S::at(partials + c * distance + k);
-      S::at(to + k) = sum;
+      typename S::Vector sum = *S::at(partials + k);
+      for (std::int64_t c = 1; c < count; ++c) sum += *S::at(partials + c * distance + k);
+      *S::at(to + k) = sum;
     }
     for (; k < size; ++k) {
       T sum = partials[k];

@@ -73,10 +73,10 @@ struct LinearCore {
     for (; k + W <= w.cols; k += W) {
       V a[N];
       LORA_UNROLL
-      for (int n = 0; n < N; ++n) a[n] = S::at(w0 + n * w_stride + k);
+      for (int n = 0; n < N; ++n) a[n] = *S::at(w0 + n * w_stride + k);
       LORA_UNROLL
       for (int m = 0; m < M; ++m) {
-        const V v = S::at(x0 + m * x_stride + k);
+        const V v = *S::at(x0 + m * x_stride + k);
         LORA_UNROLL
         for (int n = 0; n < N; ++n) sum[n][m] += v * a[n];
       }
@@ -88,12 +88,12 @@ struct LinearCore {
       V a[N];
       LORA_UNROLL
       for (int n = 0; n < N; ++n) {
-        a[n] = S::at(w0 + n * w_stride + last);
+        a[n] = *S::at(w0 + n * w_stride + last);
         S::keep_last(a[n], left);
       }
       LORA_UNROLL
       for (int m = 0; m < M; ++m) {
-        V v = S::at(x0 + m * x_stride + last);
+        V v = *S::at(x0 + m * x_stride + last);
         S::keep_last(v, left);
         LORA_UNROLL
         for (int n = 0; n < N; ++n) sum[n][m] += v * a[n];
@@ -204,12 +204,12 @@ struct LinearBackwardInputCore {
     V sum0[M], sum1[M];
     LORA_UNROLL
     for (int m = 0; m < M; ++m) {
-      sum0[m] = S::at(dx0 + m * dx_stride);
-      if constexpr (N == 2) sum1[m] = S::at(dx0 + m * dx_stride + kSecond);
+      sum0[m] = *S::at(dx0 + m * dx_stride);
+      if constexpr (N == 2) sum1[m] = *S::at(dx0 + m * dx_stride + kSecond);
     }
     for (; o < o_end; ++o) {
-      const V a = S::at(w.row(o) + k);
-      const V b = S::at(w.row(o) + k + kSecond);
+      const V a = *S::at(w.row(o) + k);
+      const V b = *S::at(w.row(o) + k + kSecond);
       LORA_UNROLL
       for (int m = 0; m < M; ++m) {
         const T factor = dy0[m * dy_stride + o];
@@ -219,8 +219,8 @@ struct LinearBackwardInputCore {
     }
     LORA_UNROLL
     for (int m = 0; m < M; ++m) {
-      S::at(dx0 + m * dx_stride) = sum0[m];
-      if constexpr (N == 2) S::at(dx0 + m * dx_stride + kSecond) = sum1[m];
+      *S::at(dx0 + m * dx_stride) = sum0[m];
+      if constexpr (N == 2) *S::at(dx0 + m * dx_stride + kSecond) = sum1[m];
     }
   }
 };
@@ -296,7 +296,7 @@ struct OuterProductCore {
       for (std::int64_t row = 0; row < x.rows; ++row, x_row += x.stride, dy_row += dy.stride) {
         V v[N];
         LORA_UNROLL
-        for (int n = 0; n < N; ++n) v[n] = S::at(x_row + n * W);
+        for (int n = 0; n < N; ++n) v[n] = *S::at(x_row + n * W);
         LORA_UNROLL
         for (int r = 0; r < R; ++r) {
           const T factor = dy_row[r];
@@ -333,9 +333,9 @@ struct StoreGradient {
                                  std::int64_t k) const {
     T* to = dw.row(o) + k;
     if (accumulate) {
-      S::at(to) = S::at(to) + g;
+      *S::at(to) = *S::at(to) + g;
     } else {
-      S::at(to) = g;
+      *S::at(to) = g;
     }
   }
   template <class S>

@@ -24,11 +24,11 @@ struct SgdSink {
     using V = typename S::Vector;
     T* const value_at = value.row(o) + k;
     S::prefetch_ahead(value_at);
-    V w = S::at(value_at);
+    V w = *S::at(value_at);
     V g = gradient;
     S::fma(V{} + weight_decay, w, g);
     S::fma(V{} + minus_lr, g, w);
-    S::at(value_at) = w;
+    *S::at(value_at) = w;
   }
 
   template <class S>

@@ -82,10 +82,11 @@ struct Simd {
   typedef T Vector __attribute__((vector_size(Bytes)));
   typedef T InMemory __attribute__((vector_size(Bytes), aligned(sizeof(T)), may_alias));
 
-  static LORA_ALWAYS_INLINE const InMemory& at(const T* p) {
-    return *reinterpret_cast<const InMemory*>(p);
+  /// A pointer, not a reference: clang takes for aligned what a function returns a reference to.
+  static LORA_ALWAYS_INLINE const InMemory* at(const T* p) {
+    return reinterpret_cast<const InMemory*>(p);
   }
-  static LORA_ALWAYS_INLINE InMemory& at(T* p) { return *reinterpret_cast<InMemory*>(p); }
+  static LORA_ALWAYS_INLINE InMemory* at(T* p) { return reinterpret_cast<InMemory*>(p); }
 
   /// Asks for the memory some iterations ahead of `p`, to be written to. Where a loop computes as
   /// long as memory takes, the processor looks no further ahead than that, and the two would add
@@ -121,7 +122,7 @@ struct Simd {
           __builtin_shufflevector(a, b, 0, 4, 1, 5) + __builtin_shufflevector(a, b, 2, 6, 3, 7);
       const Vector cd =
           __builtin_shufflevector(c, d, 0, 4, 1, 5) + __builtin_shufflevector(c, d, 2, 6, 3, 7);
-      at(sums) =
+      *at(sums) =
           __builtin_shufflevector(ab, cd, 0, 1, 4, 5) + __builtin_shufflevector(ab, cd, 2, 3, 6, 7);
     } else {
       sums[0] = sum(a);

@@ -15,6 +15,7 @@
 #include <lora/detail/pinned.hpp>
 #include <lora/error.hpp>
 #include <lora/graph.hpp>
+#include <lora/nn/adapters.hpp>
 #include <lora/nn/module.hpp>
 #include <lora/ops/next_batch.hpp>
 #include <lora/ops/softmax_cross_entropy.hpp>
@@ -31,7 +32,8 @@ namespace lora::inline v0 {
 class GraphTrainer {
  public:
   /// Copies the data set to the GPU. `net` is on the GPU, its trainable parameters are among those
-  /// of `adam`, and both outlive the trainer. Throws ValueError on a batch size below 1.
+  /// of `adam`, and both outlive the trainer. Throws ValueError on a batch size below 1 and on an
+  /// adapter with dropout.
   GraphTrainer(Module<float>& net, Adam<float>& adam, const LabeledImages& data, index_t batch_size,
                Normalization normalization = {})
       : net_(&net),
@@ -43,6 +45,13 @@ class GraphTrainer {
     if (batch_size < 1) {
       throw ValueError("GraphTrainer: batch size " + std::to_string(batch_size) +
                        ", expected at least 1");
+    }
+    for (const auto& [path, layer] : lora_layers(net)) {
+      for (const std::string& name : layer->adapter_names()) {
+        if (layer->adapter(name).dropout == 0) continue;
+        throw ValueError("GraphTrainer: \"" + name + "\" of " + path +
+                         " has lora_dropout, and a captured step would drop the same every time");
+      }
     }
     batch_.images.resize({batch_size, images_.dim(1)}, Device::cuda);
   }

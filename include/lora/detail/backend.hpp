@@ -30,11 +30,13 @@ struct AdamScalars {
 };
 
 /// Where an update finds its scalars: in `now`, or, in a captured graph, whose arguments are fixed,
-/// on the device: those of step *step, counted from 1, are of_step[*step - 1].
+/// on the device: those of step *step, counted from 1, are of_step[*step - 1]. The parameter's own
+/// lr_ratio multiplies their step_size, so that one table serves parameters of all ratios.
 struct AdamSchedule {
   AdamScalars now;
   const AdamScalars* of_step;
   const std::int64_t* step;
+  double lr_ratio = 1;
 };
 
 /// Where a loss goes: losses[0], or, in a captured graph, losses[(*step - 1) % capacity] for the
@@ -43,6 +45,17 @@ struct LossSlots {
   double* losses;
   std::int64_t capacity;
   const std::int64_t* step;
+};
+
+/// Which elements a dropout keeps and what they are multiplied by, worked out on the host (see
+/// ops/dropout.hpp). In a captured graph `step` points to a number on the device that is added to
+/// `offset`; null: nothing is.
+struct DropoutMask {
+  std::uint32_t key[2];
+  std::uint32_t threshold;  // an element is kept if its word is not below
+  std::uint64_t offset;
+  const std::int64_t* step;
+  double scale;
 };
 
 /// A parameter and its two moments.
@@ -56,6 +69,28 @@ struct AdamVector {
   VectorView<T> value, m, v;
 };
 
+/// One low-rank term of a layer that runs several adapters: to the rows of the batch whose id is
+/// `id`, or to all rows of a batch without ids, it adds gain ∘ (h Bᵀ) with h = scale x Aᵀ.
+template <class T>
+struct AdapterTerm {
+  MatrixView<const T> a, b;  // (R, I), (O, R)
+  VectorView<const T> gain;  // (O,), DoRA's magnitude over norm; no data: 1
+  bool gain_on_base;  // whether it also adds (gain - 1) ∘ u, u = x Wᵀ: one term of an adapter does
+  std::int32_t id;     // its adapter's, which may have several terms
+  std::int64_t first;  // its columns of h: [first, first + R)
+  double scale;
+};
+
+/// In host memory, for a device library too; what the terms point to is on the device.
+template <class T>
+struct AdapterTerms {
+  const AdapterTerm<T>* data;
+  std::int64_t count;
+
+  const AdapterTerm<T>* begin() const { return data; }
+  const AdapterTerm<T>* end() const { return data + count; }
+};
+
 /// Everything a device library offers, float32 only. Append-only: `size` tells what is there.
 /// Matrices and vectors whose data is null are absent: a bias, a gradient nobody needs.
 struct Backend {
@@ -64,8 +99,12 @@ struct Backend {
   using Vector = VectorView<float>;
   using ConstVector = VectorView<const float>;
   using Labels = VectorView<const std::int32_t>;
+  using Ids = VectorView<const std::int32_t>;
+  using Term = AdapterTerm<float>;
+  using Terms = AdapterTerms<float>;
   using Stream = void*;
   using Graph = void*;
+  using Event = void*;
 
   int abi;
   int size;
@@ -136,7 +175,46 @@ struct Backend {
   int (*lora_linear_backward_adam)(ConstMatrix dy, ConstMatrix x, ConstMatrix w, ConstMatrix h,
                                    AdamMatrix<float> a, AdamMatrix<float> b,
                                    ConstMatrix relu_output, Matrix dh, Matrix dx, double scale,
-                                   AdamSchedule, Stream);
+                                   AdamSchedule of_a, AdamSchedule of_b, Stream);
+
+  int (*create_event)(Event* event, bool timing);
+  void (*destroy_event)(Event) noexcept;
+  /// The event's place is behind what the stream holds now.
+  int (*record_event)(Event, Stream);
+  int (*query_event)(Event, bool* reached);
+  int (*synchronize_event)(Event);
+  /// What is enqueued in the stream from now on runs behind the event's place.
+  int (*wait_event)(Stream, Event);
+  int (*elapsed_time)(Event start, Event end, float* milliseconds);
+  /// Enqueues the copy from memory of allocate_pinned, which must stay as it is until it has run.
+  int (*copy_from_pinned)(void* to, const void* from, std::size_t bytes, Stream);
+
+  int (*dora_linear)(ConstMatrix x, ConstMatrix a, ConstMatrix w, Matrix u, Matrix wa,
+                     Vector squares, Stream);
+  int (*dora_gains)(ConstMatrix wa, ConstVector squares, ConstMatrix a, ConstMatrix b,
+                    ConstMatrix w, ConstVector magnitude, Vector norms, Vector gains, double scale,
+                    Stream);
+  int (*dora_backward_magnitude)(ConstVector dgain, ConstVector norms, Vector dm, bool accumulate,
+                                 Stream);
+  int (*dora_scale_rows)(ConstVector gains, Matrix w, Stream);
+
+  int (*dropout)(ConstVector x, Vector y, DropoutMask, Stream);
+  int (*dropout_add)(ConstVector x, ConstVector relu_output, Vector y, DropoutMask, Stream);
+
+  int (*multi_lora_shrink)(ConstMatrix x, Terms, Ids, Matrix h, Stream);
+  int (*multi_lora_expand)(ConstMatrix u, ConstMatrix h, Terms, Ids, ConstVector bias, Matrix y,
+                           Activation, Stream);
+  int (*multi_lora_backward_output)(ConstMatrix dy, Terms, Ids, Matrix du, Stream);
+  int (*multi_lora_backward_shrink)(ConstMatrix dy, Terms, Ids, Matrix dh, Stream);
+  int (*multi_lora_backward_input)(ConstMatrix dh, Terms, Ids, ConstMatrix relu_output, Matrix dx,
+                                   Stream);
+  int (*multi_lora_backward_weights)(ConstMatrix dy, ConstMatrix x, ConstMatrix h, ConstMatrix dh,
+                                     Term, Ids, Matrix da, Matrix db, bool accumulate, Stream);
+  int (*multi_lora_backward_gain)(ConstMatrix dy, ConstMatrix u, ConstMatrix h, Terms, Ids,
+                                  std::int32_t id, Vector dgain, bool accumulate, Stream);
+  int (*multi_lora_add_bias)(ConstVector bias, Ids, std::int32_t id, Matrix y, Stream);
+  int (*multi_lora_backward_bias)(ConstMatrix dy, Ids, std::int32_t id, Vector db, bool accumulate,
+                                  Stream);
 };
 
 /// Null until <lora/cuda.hpp> registers the kernel library. Of default visibility, so that two

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include <cstdio>
+#include <algorithm>
+#include <cstddef>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -9,171 +10,191 @@
 #include <vector>
 
 #include <lora/error.hpp>
+#include <lora/nn/adapters.hpp>
 #include <lora/nn/linear.hpp>
+#include <lora/nn/lora_adapter.hpp>
 #include <lora/nn/lora_config.hpp>
 #include <lora/nn/lora_linear.hpp>
 #include <lora/nn/module.hpp>
+#include <lora/nn/module_to_save.hpp>
 #include <lora/random.hpp>
+
+namespace lora::inline v0::detail {
+
+inline bool matches_any(const std::vector<ModulePattern>& patterns, std::string_view path) {
+  return std::any_of(patterns.begin(), patterns.end(),
+                     [&](const ModulePattern& pattern) { return pattern.matches(path); });
+}
+
+/// Puts a new adapter on a model: first everything is made, then it is put in place, so an error
+/// changes nothing.
+template <class T>
+class AdapterPlan {
+ public:
+  AdapterPlan(Module<T>& module, const LoRAConfig& config, Generator& generator,
+              const std::string& name)
+      : name_(name) {
+    check_lora_config(config);
+    const std::vector<std::string> taken = adapter_names(module);
+    if (std::find(taken.begin(), taken.end(), name) != taken.end()) {
+      throw ValueError("add_adapter: the model already has an adapter named \"" + name + "\"");
+    }
+    std::vector<std::string> linears, modules;
+    for_each_child(module, "", [&](const std::string& path, Child<T>& child) {
+      modules.push_back(path);
+      if (matches_any(config.modules_to_save, path)) {
+        copies_.push_back(&child);
+      } else if (base_of(child)) {
+        linears.push_back(path);
+        plan_linear(path, child, config, generator);
+      }
+    });
+    require_matches("target_modules", config.target_modules, "Linear", linears);
+    require_matches("exclude_modules", config.exclude_modules, "Linear", linears);
+    for (const auto& entry : config.rank_pattern) {
+      require_matches("rank_pattern", {entry.first}, "Linear", linears);
+    }
+    for (const auto& entry : config.alpha_pattern) {
+      require_matches("alpha_pattern", {entry.first}, "Linear", linears);
+    }
+    require_matches("modules_to_save", config.modules_to_save, "module", modules);
+    if (paths.empty()) throw ValueError("adapt: the model has no Linear to adapt");
+    make_layers();
+  }
+
+  void put_in_place() {
+    for (std::size_t i = 0; i < adapters_.size(); ++i) {
+      layers_[i]->insert(std::move(adapters_[i].second));
+      adapters_[i].first->module = layers_[i];
+    }
+    for (std::size_t i = 0; i < copies_.size(); ++i) {
+      with_copies_[i]->insert(name_, std::move(new_copies_[i]));
+      copies_[i]->module = with_copies_[i];
+    }
+  }
+
+  std::vector<std::string> paths;  ///< of the layers with low-rank updates
+
+ private:
+  static std::shared_ptr<Linear<T>> base_of(const Child<T>& child) {
+    if (auto adapted = std::dynamic_pointer_cast<LoRALinear<T>>(child.module)) {
+      return adapted->shared_base();
+    }
+    return std::dynamic_pointer_cast<Linear<T>>(child.module);
+  }
+
+  void plan_linear(const std::string& path, Child<T>& child, const LoRAConfig& config,
+                   Generator& generator) {
+    const std::shared_ptr<Linear<T>> base = base_of(child);
+    const bool is_target =
+        (config.target_modules.empty() || matches_any(config.target_modules, path)) &&
+        !matches_any(config.exclude_modules, path);
+    if (is_target) {
+      adapters_.emplace_back(&child, make_lora_adapter(*base, config.at(path), generator, name_));
+      paths.push_back(path);
+    } else if (config.bias == LoRABias::all && base->has_bias()) {
+      auto bias_alone = std::make_unique<LoRAAdapter<T>>();
+      bias_alone->name = name_;
+      bias_alone->bias.value = base->bias.value;
+      adapters_.emplace_back(&child, std::move(bias_alone));
+    }
+  }
+
+  void make_layers() {
+    for (const auto& [child, adapter] : adapters_) {
+      auto layer = std::dynamic_pointer_cast<LoRALinear<T>>(child->module);
+      layers_.push_back(layer ? layer : std::make_shared<LoRALinear<T>>(base_of(*child)));
+    }
+    for (const Child<T>* child : copies_) {
+      auto layer = std::dynamic_pointer_cast<ModuleToSave<T>>(child->module);
+      if (!layer) layer = std::make_shared<ModuleToSave<T>>(child->module);
+      new_copies_.push_back(layer->original().clone());
+      with_copies_.push_back(std::move(layer));
+    }
+  }
+
+  static void require_matches(const char* key, const std::vector<ModulePattern>& patterns,
+                              const char* what, const std::vector<std::string>& paths) {
+    for (const ModulePattern& pattern : patterns) {
+      const bool found = std::any_of(paths.begin(), paths.end(), [&](const std::string& path) {
+        return pattern.matches(path);
+      });
+      if (found) continue;
+      std::string available;
+      for (const std::string& path : paths) available += (available.empty() ? "" : ", ") + path;
+      throw ValueError(std::string("adapt: \"") + pattern.text() + "\" of " + key + " names no " +
+                       what + "; there are: " + (available.empty() ? "none" : available));
+    }
+  }
+
+  std::string name_;
+  std::vector<std::pair<Child<T>*, std::unique_ptr<LoRAAdapter<T>>>> adapters_;
+  std::vector<std::shared_ptr<LoRALinear<T>>> layers_;
+  std::vector<Child<T>*> copies_;
+  std::vector<std::shared_ptr<ModuleToSave<T>>> with_copies_;
+  std::vector<std::shared_ptr<Module<T>>> new_copies_;
+};
+
+}  // namespace lora::inline v0::detail
 
 namespace lora::inline v0 {
 
-namespace detail {
-
-/// Calls visit(path, child) for every module below `module`, parents first.
-template <class T, class Visit>
-void for_each_child(Module<T>& module, const std::string& prefix, const Visit& visit) {
-  for (Child<T>& child : module.children()) {
-    const std::string path = prefix + child.name;
-    visit(path, child);
-    for_each_child(*child.module, path + ".", visit);
-  }
-}
-
-inline bool is_adapter_parameter(std::string_view name) {
-  return name.ends_with("lora_A.weight") || name.ends_with("lora_B.weight");
-}
-
-inline bool matches_target(std::string_view path, const std::vector<std::string>& targets) {
-  if (targets.empty()) return true;
-  for (const std::string& target : targets) {
-    if (path == target || path.ends_with("." + target)) return true;
-  }
-  return false;
-}
-
-}  // namespace detail
-
-/// Every adapted layer below `module`, with its path.
+/// Makes every parameter untrainable but those of the adapters, or of the one adapter named.
+/// Returns the names of the frozen ones.
 template <class T>
-std::vector<std::pair<std::string, LoRALinear<T>*>> lora_layers(Module<T>& module) {
-  std::vector<std::pair<std::string, LoRALinear<T>*>> layers;
-  detail::for_each_child(module, "", [&](const std::string& path, Child<T>& child) {
-    if (auto* layer = dynamic_cast<LoRALinear<T>*>(child.module.get())) {
-      layers.emplace_back(path, layer);
-    }
-  });
-  return layers;
-}
-
-/// Makes every parameter untrainable but the adapters'. Returns the names of the frozen ones.
-template <class T>
-std::vector<std::string> mark_only_lora_as_trainable(Module<T>& module) {
+std::vector<std::string> mark_only_lora_as_trainable(Module<T>& module,
+                                                     const std::string& only = "") {
+  std::vector<const Parameter<T>*> learning;
+  for (const std::string& name : adapter_names(module)) {
+    if (!only.empty() && name != only) continue;
+    for (const auto& named : adapter_parameters(module, name)) learning.push_back(named.parameter);
+  }
   std::vector<std::string> frozen;
   for (const NamedParameter<T>& named : module.named_parameters()) {
-    const bool is_adapter = detail::is_adapter_parameter(named.name);
-    named.parameter->trainable = is_adapter;
-    if (!is_adapter) frozen.push_back(named.name);
+    named.parameter->trainable =
+        std::find(learning.begin(), learning.end(), named.parameter) != learning.end();
+    if (!named.parameter->trainable) frozen.push_back(named.name);
   }
   return frozen;
 }
 
-/// Puts an adapter on every Linear below `module` that `config` targets, in place, and freezes
-/// everything else. Returns the paths of the adapted layers. Throws ValueError, with what there is,
-/// when a target names no Linear.
+/// Puts one more adapter on the layers below `module` that `config` targets, in place; it is
+/// trainable and not active yet, and nothing else changes. Returns the paths of its layers. Throws
+/// ValueError, with what there is, when a pattern matches nothing, and then nothing has changed.
 template <class T>
-std::vector<std::string> adapt(Module<T>& module, const LoRAConfig& config, Generator& generator) {
-  std::vector<Child<T>*> chosen;
-  std::vector<std::string> paths;
-  std::string available;
-  std::vector<std::string> unmatched = config.target_modules;
-  detail::for_each_child(module, "", [&](const std::string& path, Child<T>& child) {
-    if (!std::dynamic_pointer_cast<Linear<T>>(child.module)) return;
-    available += (available.empty() ? "" : ", ") + path;
-    std::erase_if(unmatched,
-                  [&](const std::string& t) { return detail::matches_target(path, {t}); });
-    if (!detail::matches_target(path, config.target_modules)) return;
-    chosen.push_back(&child);
-    paths.push_back(path);
-  });
-  if (!unmatched.empty()) {
-    throw ValueError("adapt: target \"" + unmatched.front() +
-                     "\" names no Linear; there are: " + (available.empty() ? "none" : available));
-  }
-  if (chosen.empty()) throw ValueError("adapt: the model has no Linear to adapt");
+std::vector<std::string> add_adapter(Module<T>& module, const std::string& name,
+                                     const LoRAConfig& config, Generator& generator) {
+  detail::AdapterPlan<T> plan(module, config, generator, name);
+  plan.put_in_place();
+  return plan.paths;
+}
 
-  // All adapters are made before the first is put in place, so an error changes nothing.
-  std::vector<std::shared_ptr<LoRALinear<T>>> adapters;
-  for (Child<T>* child : chosen) {
-    adapters.push_back(std::make_shared<LoRALinear<T>>(
-        std::dynamic_pointer_cast<Linear<T>>(child->module), config, generator));
-  }
-  for (std::size_t i = 0; i < chosen.size(); ++i) chosen[i]->module = std::move(adapters[i]);
-  mark_only_lora_as_trainable(module);
+/// As above, with initial values from Philox streams of `config.seed`.
+template <class T>
+std::vector<std::string> add_adapter(Module<T>& module, const std::string& name,
+                                     const LoRAConfig& config) {
+  PhiloxGenerator generator(config.seed);
+  return add_adapter(module, name, config, generator);
+}
+
+/// Puts an adapter on every layer below `module` that `config` targets, in place, makes it the
+/// active one and freezes everything else: add_adapter, set_adapter and
+/// mark_only_lora_as_trainable, or PEFT's get_peft_model.
+template <class T>
+std::vector<std::string> adapt(Module<T>& module, const LoRAConfig& config, Generator& generator,
+                               const std::string& name = "default") {
+  std::vector<std::string> paths = add_adapter(module, name, config, generator);
+  set_adapter(module, name);
+  mark_only_lora_as_trainable(module, name);
   return paths;
 }
 
 /// As above, with initial values from Philox streams of `config.seed`.
 template <class T>
-std::vector<std::string> adapt(Module<T>& module, const LoRAConfig& config) {
+std::vector<std::string> adapt(Module<T>& module, const LoRAConfig& config,
+                               const std::string& name = "default") {
   PhiloxGenerator generator(config.seed);
-  return adapt(module, config, generator);
-}
-
-/// While it lives, every adapter below `module` is disabled. Can be nested.
-template <class T>
-class ScopedDisable {
- public:
-  explicit ScopedDisable(Module<T>& module) {
-    if (auto* layer = dynamic_cast<LoRALinear<T>*>(&module)) layers_.push_back(layer);
-    for (const auto& [path, layer] : lora_layers(module)) layers_.push_back(layer);
-    for (LoRALinear<T>* layer : layers_) {
-      ++layer->disables_;
-      layer->update_weight();
-    }
-  }
-
-  ScopedDisable(const ScopedDisable&) = delete;
-  ScopedDisable& operator=(const ScopedDisable&) = delete;
-
-  ~ScopedDisable() {
-    for (LoRALinear<T>* layer : layers_) {
-      --layer->disables_;
-      layer->update_weight();
-    }
-  }
-
- private:
-  std::vector<LoRALinear<T>*> layers_;
-};
-
-template <template <class> class Container, class T>
-ScopedDisable(Container<T>&) -> ScopedDisable<T>;
-
-struct ParameterCount {
-  index_t trainable = 0;
-  index_t all = 0;
-};
-
-template <class T>
-ParameterCount count_parameters(Module<T>& module) {
-  ParameterCount count;
-  for (const Parameter<T>* parameter : module.parameters()) {
-    count.all += parameter->value.numel();
-    if (parameter->trainable) count.trainable += parameter->value.numel();
-  }
-  return count;
-}
-
-/// "8394" as "8,394"
-inline std::string with_thousands_separators(index_t number) {
-  const std::string digits = std::to_string(number);
-  std::string text;
-  for (std::size_t i = 0; i < digits.size(); ++i) {
-    const bool after_digit = i > 0 && digits[i - 1] != '-';
-    if (after_digit && (digits.size() - i) % 3 == 0) text += ',';
-    text += digits[i];
-  }
-  return text;
-}
-
-/// PEFT's line: "trainable params: 8,394 || all params: 4,259,204 || trainable%: 0.1971"
-inline std::string to_string(const ParameterCount& count) {
-  const double percent =
-      count.all ? 100.0 * static_cast<double>(count.trainable) / static_cast<double>(count.all) : 0;
-  char text[32];
-  std::snprintf(text, sizeof text, "%.4f", percent);
-  return "trainable params: " + with_thousands_separators(count.trainable) +
-         " || all params: " + with_thousands_separators(count.all) + " || trainable%: " + text;
+  return adapt(module, config, generator, name);
 }
 
 }  // namespace lora::inline v0

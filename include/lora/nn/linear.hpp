@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cmath>
+#include <memory>
 #include <string>
 
 #include <lora/error.hpp>
@@ -51,6 +52,8 @@ class Linear final : public Module<T> {
   }
 
   bool fuses_relu() const override { return true; }
+
+  std::shared_ptr<Module<T>> clone() const override { return std::make_shared<Linear>(*this); }
 
   void own_parameters(typename Module<T>::ParameterVisitor visit) override {
     visit("weight", weight);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include <array>
+#include <cstdint>
 #include <memory>
 #include <span>
 #include <string>
@@ -23,8 +23,9 @@ template <class T>
 struct Saved {
   const Tensor<T>* input = nullptr;  ///< what forward was given; must live until backward
   Tensor<T> output;
-  Tensor<T> output_gradient;               ///< kept here by a container, between two children
-  std::array<Tensor<T>, 2> intermediates;  ///< whatever else the layer wants to keep
+  Tensor<T> output_gradient;             ///< kept here by a container, between two children
+  std::vector<Tensor<T>> intermediates;  ///< whatever else the layer wants to keep
+  std::uint64_t random_offset = 0;       ///< where in its random numbers the layer was
 
   /// What a container asks of a layer that fuses_relu(): to apply the ReLU that follows to its
   /// output, and to take the gradient of its input through the ReLU that comes before.
@@ -55,6 +56,7 @@ template <class T>
 class Module {
  public:
   using ParameterVisitor = detail::FunctionRef<void(const char* name, Parameter<T>&)>;
+  using BufferVisitor = detail::FunctionRef<void(Tensor<T>&)>;
 
   virtual ~Module() = default;
 
@@ -89,7 +91,24 @@ class Module {
   /// Shows the parameters of this module itself, without those of its children.
   virtual void own_parameters(ParameterVisitor) {}
 
+  /// Shows the tensors of this module itself that move with it but are not learned.
+  virtual void own_buffers(BufferVisitor) {}
+
   virtual std::span<Child<T>> children() { return {}; }
+
+  /// A copy that shares nothing with this module. Throws ValueError where a layer has no clone().
+  virtual std::shared_ptr<Module<T>> clone() const {
+    throw ValueError(to_string() + " cannot be copied: it has no clone()");
+  }
+
+  /// Whether layers that act differently in training, as dropout does, act as in training. They do
+  /// until eval() says otherwise, as in PyTorch.
+  bool training() const noexcept { return training_; }
+  virtual void train(bool mode = true) {
+    training_ = mode;
+    for (const Child<T>& child : children()) child.module->train(mode);
+  }
+  void eval() { train(false); }
 
   /// All parameters, of the children too, by dotted path and in order.
   std::vector<NamedParameter<T>> named_parameters() {
@@ -119,6 +138,15 @@ class Module {
       if (parameter->value.device() != device) parameter->value = parameter->value.to(device);
       parameter->grad = {};
     }
+    for_each_buffer([&](Tensor<T>& buffer) {
+      if (buffer.device() != device) buffer = buffer.to(device);
+    });
+  }
+
+  /// Calls visit(tensor) for the buffers of this module and of its children.
+  void for_each_buffer(BufferVisitor visit) {
+    own_buffers(visit);
+    for (const Child<T>& child : children()) child.module->for_each_buffer(visit);
   }
 
  private:
@@ -129,6 +157,8 @@ class Module {
     own_parameters([&](const char* name, Parameter<T>& p) { all.push_back({prefix + name, &p}); });
     for (const Child<T>& child : children()) child.module->collect(prefix + child.name + ".", all);
   }
+
+  bool training_ = true;
 };
 
 }  // namespace lora::inline v0

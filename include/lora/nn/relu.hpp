@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <memory>
 #include <string>
 
 #include <lora/nn/module.hpp>
@@ -13,6 +14,7 @@ template <class T>
 class ReLU final : public Module<T> {
  public:
   std::string to_string() const override { return "ReLU()"; }
+  std::shared_ptr<Module<T>> clone() const override { return std::make_shared<ReLU>(*this); }
 
  private:
   const Tensor<T>& do_forward(const Tensor<T>& x, Saved<T>& saved) const override {

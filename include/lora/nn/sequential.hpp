@@ -43,6 +43,15 @@ class Sequential final : public Module<T> {
 
   std::span<Child<T>> children() override { return children_; }
 
+  std::shared_ptr<Module<T>> clone() const override {
+    auto copy = std::make_shared<Sequential>();
+    copy->train(this->training());
+    for (const Child<T>& child : children_) {
+      copy->children_.push_back({child.name, child.module->clone()});
+    }
+    return copy;
+  }
+
   std::string to_string() const override {
     std::string text = "Sequential(";
     for (const Child<T>& child : children_) {

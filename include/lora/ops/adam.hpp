@@ -44,8 +44,9 @@ inline AdamScalars adam_scalars(const AdamOptions& o, std::int64_t step) {
           o.weight_decay};
 }
 
-inline AdamSchedule adam_schedule(const AdamOptions& options, std::int64_t step) {
-  return {adam_scalars(options, step), nullptr, nullptr};
+inline AdamSchedule adam_schedule(const AdamOptions& options, std::int64_t step,
+                                  double lr_ratio = 1) {
+  return {adam_scalars(options, step), nullptr, nullptr, lr_ratio};
 }
 
 }  // namespace lora::inline v0::detail
@@ -80,8 +81,8 @@ AdamVector<T> adam_vector(const char* op, Tensor<T>& value, AdamState<T>& state)
 
 namespace lora::inline v0::ops {
 
-/// One Adam update. `schedule` is adam_schedule(options, step), with the step counted from 1. All
-/// tensors have one shape.
+/// One Adam update. `schedule` is adam_schedule(options, step, lr_ratio), the step counted from 1.
+/// All tensors have one shape.
 template <class T>
 void adam(const Tensor<T>& gradient, Tensor<T>& value, AdamState<T>& state,
           const detail::AdamSchedule& schedule) {
@@ -125,12 +126,13 @@ void linear_backward_adam(const Tensor<T>& dy, const Tensor<T>& x, Tensor<T>& we
 }
 
 /// The backward pass of a LoRA layer and the update of its adapter: lora_linear_backward_input, and
-/// then adam_factored of A (R, I) by dhᵀ x and of B (O, R) by dyᵀ h.
+/// then adam_factored of A (R, I) by dhᵀ x and of B (O, R) by dyᵀ h, each by its own schedule.
 template <class T>
 void lora_linear_backward_adam(const Tensor<T>& dy, const Tensor<T>& x, const Tensor<T>& w,
                                const Tensor<T>& h, Tensor<T>& a, AdamState<T>& a_state,
                                Tensor<T>& b, AdamState<T>& b_state, Tensor<T>& dh, Tensor<T>* dx,
-                               double scale, const detail::AdamSchedule& schedule,
+                               double scale, const detail::AdamSchedule& of_a,
+                               const detail::AdamSchedule& of_b,
                                const Tensor<T>* relu_output = nullptr) {
   constexpr const char* kOp = "lora_linear_backward_adam";
   detail::require_equal_dims(kOp, "dy", dy, 1, "w", w, 0);
@@ -144,7 +146,7 @@ void lora_linear_backward_adam(const Tensor<T>& dy, const Tensor<T>& x, const Te
                       &detail::Backend::lora_linear_backward_adam, dy.matrix(), x.matrix(),
                       w.matrix(), h.matrix(), detail::adam_matrix(kOp, a, a_state),
                       detail::adam_matrix(kOp, b, b_state), detail::optional_matrix(relu_output),
-                      dh.matrix(), input_gradient, scale, schedule);
+                      dh.matrix(), input_gradient, scale, of_a, of_b);
 }
 
 }  // namespace lora::inline v0::ops

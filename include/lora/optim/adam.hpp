@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -18,7 +19,11 @@ template <class T>
 class Adam final : public Optimizer<T> {
  public:
   explicit Adam(std::vector<Parameter<T>*> parameters, AdamOptions options = {})
-      : Optimizer<T>(parameters), options(options), states_(parameters.size()) {}
+      : Optimizer<T>(std::move(parameters)), options(options), states_(this->parameter_count()) {}
+
+  /// Each group's learning rate is its lr_ratio times options.lr. Throws as Optimizer does.
+  explicit Adam(std::span<const ParameterGroup<T>> groups, AdamOptions options = {})
+      : Optimizer<T>(groups), options(options), states_(this->parameter_count()) {}
 
   AdamOptions options;  ///< may be changed between steps
 
@@ -56,7 +61,7 @@ class Adam final : public Optimizer<T> {
 
   void update(Parameter<T>& parameter) override {
     State& state = state_of(parameter);
-    const detail::AdamSchedule schedule = next_step(state);
+    const detail::AdamSchedule schedule = next_step(parameter);
     if (parameter.grad.is_factored()) {
       ops::adam_factored(parameter.grad.dy(), parameter.grad.x(), parameter.value, state, schedule);
     } else {
@@ -68,13 +73,14 @@ class Adam final : public Optimizer<T> {
                      const Tensor<T>& x, Tensor<T>* dx, const Tensor<T>* relu_output) override {
     State& state = state_of(weight);
     State* bias_state = bias ? &state_of(*bias) : nullptr;
-    if (bias && bias_state->step != state.step) {
-      // Its bias correction is another one.
+    if (bias &&
+        (bias_state->step != state.step || this->lr_ratio_of(*bias) != this->lr_ratio_of(weight))) {
+      // Its step size is another one.
       bias->grad.accumulate_rows(dy);
       bias = nullptr;
     }
-    const detail::AdamSchedule schedule = next_step(state);
-    if (bias) next_step(*bias_state);
+    const detail::AdamSchedule schedule = next_step(weight);
+    if (bias) next_step(*bias);
     ops::linear_backward_adam(dy, x, weight.value, state, bias ? &bias->value : nullptr, bias_state,
                               dx, schedule, relu_output);
   }
@@ -84,21 +90,16 @@ class Adam final : public Optimizer<T> {
                           double scale, const Tensor<T>* relu_output) override {
     State& a_state = state_of(a);
     State& b_state = state_of(b);
-    if (a_state.step != b_state.step) {
-      ops::lora_linear_backward_input(dy, w, a.value, b.value, dh, dx, scale, relu_output);
-      a.grad.accumulate_outer(dh, x);
-      b.grad.accumulate_outer(dy, h);
-      return;
-    }
-    const detail::AdamSchedule schedule = next_step(a_state);
-    next_step(b_state);
     ops::lora_linear_backward_adam(dy, x, w, h, a.value, a_state, b.value, b_state, dh, dx, scale,
-                                   schedule, relu_output);
+                                   next_step(a), next_step(b), relu_output);
   }
 
-  detail::AdamSchedule next_step(State& state) {
-    ++state.step;
-    return on_device_.of_step ? on_device_ : detail::adam_schedule(options, state.step);
+  detail::AdamSchedule next_step(const Parameter<T>& parameter) {
+    const std::int64_t step = ++states_[this->index_of(parameter)].step;
+    detail::AdamSchedule schedule =
+        on_device_.of_step ? on_device_ : detail::adam_schedule(options, step);
+    schedule.lr_ratio = this->lr_ratio_of(parameter);
+    return schedule;
   }
 
   State& state_of(const Parameter<T>& parameter) {
@@ -113,5 +114,8 @@ class Adam final : public Optimizer<T> {
   std::vector<State> states_;
   detail::AdamSchedule on_device_{};
 };
+
+template <class T>
+Adam(std::vector<ParameterGroup<T>>, AdamOptions = {}) -> Adam<T>;
 
 }  // namespace lora::inline v0

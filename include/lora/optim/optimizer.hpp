@@ -3,11 +3,14 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <span>
+#include <string>
 #include <utility>
 #include <vector>
 
 #include <lora/error.hpp>
 #include <lora/nn/module.hpp>
+#include <lora/optim/parameter_group.hpp>
 #include <lora/parameter.hpp>
 
 namespace lora::inline v0 {
@@ -16,7 +19,28 @@ namespace lora::inline v0 {
 template <class T>
 class Optimizer : private UpdateInBackward<T> {
  public:
-  explicit Optimizer(std::vector<Parameter<T>*> parameters) : parameters_(std::move(parameters)) {}
+  explicit Optimizer(std::vector<Parameter<T>*> parameters)
+      : parameters_(std::move(parameters)), lr_ratios_(parameters_.size(), 1.0) {}
+
+  /// Throws ValueError on a ratio that is not above 0 and on a parameter that is in two groups.
+  explicit Optimizer(std::span<const ParameterGroup<T>> groups) {
+    for (const ParameterGroup<T>& group : groups) {
+      if (!(group.lr_ratio > 0)) {
+        throw ValueError("Optimizer: a group's lr_ratio is " + std::to_string(group.lr_ratio) +
+                         ", expected above 0");
+      }
+      for (Parameter<T>* parameter : group.parameters) {
+        if (index_of(*parameter) < parameters_.size()) {
+          throw ValueError("Optimizer: a parameter of shape " +
+                           parameter->value.shape().to_string() +
+                           " is in the groups twice, expected once");
+        }
+        parameters_.push_back(parameter);
+        lr_ratios_.push_back(group.lr_ratio);
+      }
+    }
+  }
+
   virtual ~Optimizer() = default;
 
   /// Applies the gradient of every trainable parameter that has one, then clears all gradients.
@@ -67,6 +91,11 @@ class Optimizer : private UpdateInBackward<T> {
                                     parameters_.begin());
   }
 
+  std::size_t parameter_count() const { return parameters_.size(); }
+  double lr_ratio_of(const Parameter<T>& parameter) const {
+    return lr_ratios_[index_of(parameter)];
+  }
+
  private:
   virtual void update(Parameter<T>& parameter) = 0;
 
@@ -102,6 +131,7 @@ class Optimizer : private UpdateInBackward<T> {
   }
 
   std::vector<Parameter<T>*> parameters_;
+  std::vector<double> lr_ratios_;
   std::vector<bool> updated_;  // in this backward pass
 };
 

@@ -70,6 +70,17 @@ bool free_memory(void* memory, MemoryKind kind) {
   return true;
 }
 
+const void* block_of(const void* memory, MemoryKind kind) {
+  Registry& all = registry();
+  const std::lock_guard lock(all.mutex);
+  const auto address = reinterpret_cast<std::uintptr_t>(memory);
+  auto after = all.allocations.upper_bound(address);
+  if (after == all.allocations.begin()) return nullptr;
+  const auto& [begin, allocation] = *--after;
+  const bool found = allocation.kind == kind && address - begin < allocation.bytes;
+  return found ? reinterpret_cast<const void*>(begin) : nullptr;
+}
+
 bool stays_inside(const void* memory, std::size_t bytes) {
   Registry& all = registry();
   const std::lock_guard lock(all.mutex);

@@ -14,6 +14,9 @@ void* allocate(std::size_t bytes, MemoryKind kind);
 /// False where no block of this kind begins at `memory`.
 bool free_memory(void* memory, MemoryKind kind);
 
+/// Where the block of this kind begins that the address lies in; null where there is none.
+const void* block_of(const void* memory, MemoryKind kind);
+
 /// False where the bytes begin in a block of device memory and leave it.
 bool stays_inside(const void* memory, std::size_t bytes);
 

@@ -41,6 +41,11 @@ cudaError_t free_checked(void* memory, MemoryKind kind) {
 
 cudaError_t free_now(void* memory, MemoryKind kind) {
   if (forbidden_by_capture()) return remember(cudaErrorStreamCaptureUnsupported);
+  if (kind == MemoryKind::kDevice) land_copies(nullptr);
+  if (kind == MemoryKind::kPinned && memory && is_awaited(memory)) {
+    host_thread().report = "pinned memory was freed that a copy still has to read";
+    return remember(cudaErrorLaunchFailure);
+  }
   return free_checked(memory, kind);
 }
 
@@ -67,6 +72,7 @@ cudaError_t cudaMallocAsync(void** memory, std::size_t bytes, cudaStream_t strea
 
 cudaError_t cudaFreeAsync(void* memory, cudaStream_t stream) {
   if (is_capturing(stream)) return spoil(stream);
+  land_copies(stream);
   return free_checked(memory, MemoryKind::kDevice);
 }
 
@@ -84,6 +90,9 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaM
   if (!to || !from || !stays_inside(to, bytes) || !stays_inside(from, bytes)) {
     return remember(cudaErrorInvalidValue);
   }
+  if (block_of(from, MemoryKind::kPinned) && block_of(to, MemoryKind::kDevice)) {
+    return submit_late(stream, {to, from, bytes});
+  }
   return submit(stream, [=] {
     std::memmove(to, from, bytes);
     return cudaSuccess;
@@ -92,7 +101,8 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaM
 
 cudaError_t cudaMemcpy(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind) {
   if (forbidden_by_capture()) return remember(cudaErrorStreamCaptureUnsupported);
-  return cudaMemcpyAsync(to, from, bytes, kind, nullptr);
+  const cudaError_t error = cudaMemcpyAsync(to, from, bytes, kind, nullptr);
+  return error == cudaSuccess ? cudaStreamSynchronize(nullptr) : error;
 }
 
 cudaError_t cudaMemsetAsync(void* memory, int value, std::size_t bytes, cudaStream_t stream) {

@@ -2,11 +2,13 @@
 #include "stream.hpp"
 
 #include <algorithm>
+#include <cstring>
 #include <memory>
 #include <set>
 #include <utility>
 
 #include "device.hpp"
+#include "memory.hpp"
 
 namespace lora_emu {
 
@@ -30,6 +32,41 @@ bool is_alive(T* handle) {
 }
 
 bool is_stream(cudaStream_t stream) { return !stream || is_alive(stream); }
+
+Stream& stream_of(cudaStream_t stream) {
+  static auto* const legacy = new Stream;
+  return stream ? *stream : *legacy;
+}
+
+void land(Stream& stream, std::uint64_t until) {
+  for (; stream.landed < until && !stream.pending.empty(); ++stream.landed) {
+    const PendingCopy& copy = stream.pending.front();
+    std::memcpy(copy.to, copy.from, copy.bytes);
+    stream.pending.pop_front();
+  }
+}
+
+void land_all(Stream& stream) { land(stream, stream.landed + stream.pending.size()); }
+
+/// Whether what the event stands behind has run.
+bool is_reached(const Event& event) {
+  return !event.recorded || !is_stream(event.stream) ||
+         stream_of(event.stream).landed >= event.copies;
+}
+
+void wait_for(const Event& event) {
+  if (!is_reached(event)) land(stream_of(event.stream), event.copies);
+}
+
+/// What work in the stream has to wait for: it, and the legacy stream or, in that, all that block.
+void land_before_work_in(cudaStream_t stream) {
+  land_all(stream_of(stream));
+  if (stream && stream->blocking) land_all(stream_of(nullptr));
+  if (stream) return;
+  for (Stream* other : alive<Stream>()) {
+    if (other->blocking) land_all(*other);
+  }
+}
 
 template <class T>
 cudaError_t create(T** handle) {
@@ -74,6 +111,40 @@ bool forbidden_by_capture() {
   return forbidden;
 }
 
+void land_copies(cudaStream_t stream) {
+  const ApiLock lock;
+  land_all(stream_of(stream));
+  if (stream) return;
+  for (Stream* other : alive<Stream>()) land_all(*other);
+}
+
+bool is_awaited(const void* block) {
+  const ApiLock lock;
+  const auto reads = [&](const Stream& stream) {
+    return std::any_of(stream.pending.begin(), stream.pending.end(), [&](const PendingCopy& copy) {
+      return block_of(copy.from, MemoryKind::kPinned) == block;
+    });
+  };
+  return reads(stream_of(nullptr)) ||
+         std::any_of(alive<Stream>().begin(), alive<Stream>().end(),
+                     [&](const Stream* stream) { return reads(*stream); });
+}
+
+cudaError_t submit_late(cudaStream_t stream, const PendingCopy& copy) {
+  const ApiLock lock;
+  if (is_stream(stream) && !is_capturing(stream)) {
+    if (device().failure != cudaSuccess) return remember(device().failure);
+    // Those before it in this stream are as pending as it is.
+    if (stream && stream->blocking) land_all(stream_of(nullptr));
+    stream_of(stream).pending.push_back(copy);
+    return cudaSuccess;
+  }
+  return submit(stream, [copy] {
+    std::memcpy(copy.to, copy.from, copy.bytes);
+    return cudaSuccess;
+  });
+}
+
 cudaError_t submit(cudaStream_t stream, Work work) {
   const ApiLock lock;
   if (device().failure != cudaSuccess) return remember(device().failure);
@@ -89,7 +160,10 @@ cudaError_t submit(cudaStream_t stream, Work work) {
       }
     }
   }
-  if (!is_capturing(stream)) return remember(work());
+  if (!is_capturing(stream)) {
+    land_before_work_in(stream);
+    return remember(work());
+  }
   Capture& capture = *stream->capture;
   if (capture.spoilt) return remember(cudaErrorStreamCaptureInvalidated);
   capture.graph.nodes.push_back(std::move(work));
@@ -114,6 +188,7 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
   if (stream && is_alive(stream) && stream->capture) {
     return remember(cudaErrorStreamCaptureUnsupported);
   }
+  if (stream && is_alive(stream)) land_all(*stream);
   return destroy(stream);
 }
 
@@ -124,13 +199,21 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
     stream->capture->spoilt = true;
     return remember(cudaErrorStreamCaptureUnsupported);
   }
+  land_before_work_in(stream);
   return remember(device().failure);
 }
 
-cudaError_t cudaStreamQuery(cudaStream_t stream) { return cudaStreamSynchronize(stream); }
+// A look in vain is followed by what it looked for, so that looking on ends.
+cudaError_t cudaStreamQuery(cudaStream_t stream) {
+  const ApiLock lock;
+  const bool ready = is_stream(stream) && stream_of(stream).pending.empty();
+  const cudaError_t error = cudaStreamSynchronize(stream);
+  return error == cudaSuccess && !ready ? remember(cudaErrorNotReady) : error;
+}
 
 cudaError_t cudaDeviceSynchronize() {
   if (forbidden_by_capture()) return remember(cudaErrorStreamCaptureUnsupported);
+  land_copies(nullptr);
   return remember(device().failure);
 }
 
@@ -139,7 +222,10 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned
   if (!is_stream(stream) || !is_alive(event)) return remember(cudaErrorInvalidResourceHandle);
   if (!event->recorded) return cudaSuccess;
   if (!event->capture) {
-    if (!is_capturing(stream)) return cudaSuccess;
+    if (!is_capturing(stream)) {
+      wait_for(*event);
+      return cudaSuccess;
+    }
     stream->capture->spoilt = true;
     return remember(cudaErrorStreamCaptureIsolation);
   }
@@ -154,7 +240,11 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned
 }
 
 cudaError_t cudaEventCreate(cudaEvent_t* event) { return create(event); }
-cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) { return create(event); }
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned flags) {
+  const cudaError_t error = create(event);
+  if (error == cudaSuccess) (*event)->timed = (flags & cudaEventDisableTiming) == 0;
+  return error;
+}
 cudaError_t cudaEventDestroy(cudaEvent_t event) { return destroy(event); }
 
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
@@ -163,6 +253,7 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
   event->recorded = true;
   event->capture = stream ? stream->capture : nullptr;
   event->stream = stream;
+  event->copies = stream_of(stream).landed + stream_of(stream).pending.size();
   event->time = std::chrono::steady_clock::now();
   return cudaSuccess;
 }
@@ -170,16 +261,27 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
 cudaError_t cudaEventQuery(cudaEvent_t event) {
   const ApiLock lock;
   if (!is_alive(event)) return remember(cudaErrorInvalidResourceHandle);
-  return remember(event->capture ? cudaErrorCapturedEvent : cudaSuccess);
+  if (event->capture) return remember(cudaErrorCapturedEvent);
+  if (is_reached(*event)) return cudaSuccess;
+  wait_for(*event);
+  return remember(cudaErrorNotReady);
 }
 
-cudaError_t cudaEventSynchronize(cudaEvent_t event) { return cudaEventQuery(event); }
+cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+  const ApiLock lock;
+  if (!is_alive(event)) return remember(cudaErrorInvalidResourceHandle);
+  if (event->capture) return remember(cudaErrorCapturedEvent);
+  wait_for(*event);
+  return cudaSuccess;
+}
 
 cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t start, cudaEvent_t end) {
   const ApiLock lock;
   if (!is_alive(start) || !is_alive(end) || !start->recorded || !end->recorded) {
     return remember(cudaErrorInvalidResourceHandle);
   }
+  if (!start->timed || !end->timed) return remember(cudaErrorInvalidResourceHandle);
+  if (!is_reached(*start) || !is_reached(*end)) return remember(cudaErrorNotReady);
   *milliseconds = std::chrono::duration<float, std::milli>(end->time - start->time).count();
   return cudaSuccess;
 }

@@ -25,17 +25,20 @@ std::vector<Tensor<float>> run(const LayerOperands& o) {
   auto w_state = zero_state(o.w), bias_state = zero_state(o.bias);
   auto a_state = zero_state(o.a), b_state = zero_state(o.b);
   const auto schedule = lora::detail::adam_schedule({}, 1);
-  Tensor<float> y, h, dh, dx, lora_y, lora_dx, update_dx, dw;
+  Tensor<float> y, h, dh, dx, lora_y, lora_dx, update_dx, dw, u, wa, squares, norms, gains;
+  ops::dora_linear(x, a, w, u, wa, squares);
+  ops::dora_gains(wa, 0, squares, a, b, w, bias, 0.5, norms, gains);
   ops::linear(x, w, &bias, y, Activation::relu);
   ops::linear_backward_input(dy, w, dx, &relu_output);
   ops::linear_backward_weight(dy, x, dw);
   ops::lora_linear(x, w, &bias, a, b, h, lora_y, 0.5);
-  ops::lora_linear_backward_adam(dy, x, w, h, a, a_state, b, b_state, dh, &lora_dx, 0.5, schedule);
+  ops::lora_linear_backward_adam(dy, x, w, h, a, a_state, b, b_state, dh, &lora_dx, 0.5, schedule,
+                                 schedule);
   ops::linear_backward_adam(dy, x, w, w_state, &bias, &bias_state, &update_dx, schedule,
                             &relu_output);
   std::vector<Tensor<float>> results;
   for (const Tensor<float>* t : {&y, &dx, &dw, &h, &lora_y, &dh, &lora_dx, &a, &b, &update_dx, &w,
-                                 &w_state.m, &w_state.v, &bias}) {
+                                 &w_state.m, &w_state.v, &bias, &wa, &squares, &norms, &gains}) {
     results.push_back(on_cpu(*t));
   }
   return results;

@@ -116,3 +116,16 @@ TEST_CASE("a tensor may be destroyed while a graph is recorded", "[runtime][grap
   }
   CHECK(lora_emu::live_allocations() == before);
 }
+
+TEST_CASE("a ring frees its memory when what is in flight has landed", "[runtime][staging]") {
+  const std::size_t before = lora_emu::live_allocations();
+  {
+    Tensor<float> x({100}, Device::cuda);
+    lora::StagingRing<float> ring(100, 3);
+    for (int i = 0; i < 3; ++i) {
+      ring.next();
+      ring.upload(x);
+    }
+  }
+  CHECK(lora_emu::live_allocations() == before);
+}

@@ -2,7 +2,8 @@
 #pragma once
 
 // The part of CUDA's runtime API that the library calls, with CUDA's names and numbers. Work runs
-// when it is put on a stream, in that order, which is one of the orders that CUDA may choose.
+// when it is put on a stream, in that order, which is one of the orders that CUDA may choose; a
+// copy from pinned memory only when something waits for it.
 
 #include <cstddef>
 

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <cmath>
+#include <cstddef>
+#include <optional>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include <lora/detail/weight_change.hpp>
+#include <lora/nn/linear.hpp>
+#include <lora/nn/lora_adapter.hpp>
+#include <lora/ops/elementwise.hpp>
+#include <lora/tensor.hpp>
+
+namespace lora::inline v0::detail {
+
+/// DoRA's m / ‖W + s B A‖ for every row, 0 for one that is 0, as ops::dora_gains.
+template <class T>
+std::vector<double> dora_gain(const Tensor<T>& w, const Tensor<T>& a, const Tensor<T>& b,
+                              const Tensor<T>& magnitude, double scale) {
+  std::vector<double> gain(static_cast<std::size_t>(w.dim(0)));
+  for (index_t o = 0; o < w.dim(0); ++o) {
+    double square = 0;
+    for (index_t k = 0; k < w.dim(1); ++k) {
+      double sum = 0;
+      for (index_t r = 0; r < a.dim(0); ++r) sum += double{b(o, r)} * double{a(r, k)};
+      const double element = double{w(o, k)} + scale * sum;
+      square += element * element;
+    }
+    if (square > 0) gain[static_cast<std::size_t>(o)] = double{magnitude[o]} / std::sqrt(square);
+  }
+  return gain;
+}
+
+/// An update of a layer's weight that can be taken out again. A class of virtual functions, so that
+/// only merging compiles what they do.
+template <class T>
+class WeightUpdate {
+ public:
+  virtual ~WeightUpdate() = default;
+
+  /// Changes W by the update of the adapters, as they are now, or nothing and returns false where
+  /// the result would not be finite.
+  virtual bool put_in(Linear<T>& base, std::span<LoRAAdapter<T>* const> adapters) = 0;
+  virtual void take_out(Linear<T>& base) = 0;
+
+  /// Turns a copy of the changed W, on the CPU, into W.
+  virtual void revert(Tensor<T>& weight) const = 0;
+
+  Tensor<T> bias;  ///< the changed layer's; empty where it is the base's
+};
+
+template <class T>
+class AdapterMerge final : public WeightUpdate<T> {
+ public:
+  /// Changes `weight`, a copy of the base's on the CPU.
+  MergeError apply(const Linear<T>& base, std::span<LoRAAdapter<T>* const> adapters,
+                   Tensor<T>& weight) {
+    change_.emplace(make_change(adapters, weight));
+    this->bias = make_bias(base, adapters);
+    MergeError error = change_->apply(weight);
+    const Tensor<T> bias = this->bias.to(Device::cpu);
+    for (const T b : bias.span()) error.finite = error.finite && std::isfinite(b);
+    return error;
+  }
+
+  bool put_in(Linear<T>& base, std::span<LoRAAdapter<T>* const> adapters) override {
+    Tensor<T>& value = base.weight.value;
+    Tensor<T> weight = value.to(Device::cpu);
+    if (!apply(base, adapters, weight).finite) return false;
+    store(weight, value);
+    return true;
+  }
+
+  void take_out(Linear<T>& base) override {
+    Tensor<T>& value = base.weight.value;
+    Tensor<T> weight = value.to(Device::cpu);
+    revert(weight);
+    store(weight, value);
+  }
+
+  void revert(Tensor<T>& weight) const override { change_->revert(weight); }
+
+ private:
+  // Where W lies, so that taking an update out cannot fail for want of memory there.
+  static void store(const Tensor<T>& weight, Tensor<T>& value) {
+    copy_bytes(value.data(), value.device(), weight.data(), Device::cpu,
+               static_cast<std::size_t>(weight.numel()) * sizeof(T));
+  }
+
+  static WeightChange<T> make_change(std::span<LoRAAdapter<T>* const> adapters,
+                                     const Tensor<T>& weight) {
+    std::vector<typename WeightChange<T>::Term> terms;
+    std::vector<double> row_factor;
+    const auto rows = static_cast<std::size_t>(weight.dim(0));
+    for (const LoRAAdapter<T>* adapter : adapters) {
+      if (adapter->rank() == 0) continue;
+      const auto add = [&](const Tensor<T>& a, const Tensor<T>& b, double factor) {
+        terms.push_back({a.to(Device::cpu), b.to(Device::cpu), std::vector(rows, factor)});
+      };
+      add(adapter->lora_A.value, adapter->lora_B.value, adapter->scaling());
+      if (adapter->has_initial_values()) {
+        add(adapter->initial_A, adapter->initial_B, -adapter->scaling());
+      }
+      if (!adapter->uses_dora()) continue;
+      const auto gain = dora_gain(weight, terms.back().a, terms.back().b,
+                                  adapter->magnitude.value.to(Device::cpu), adapter->scaling());
+      row_factor.resize(rows, 1.0);
+      for (std::size_t o = 0; o < rows; ++o) {
+        terms.back().factor[o] *= gain[o];
+        row_factor[o] += gain[o] - 1;
+      }
+    }
+    return {std::move(terms), std::move(row_factor)};
+  }
+
+  static Tensor<T> make_bias(const Linear<T>& base, std::span<LoRAAdapter<T>* const> adapters) {
+    Tensor<T> bias;
+    for (const LoRAAdapter<T>* adapter : adapters) {
+      if (!adapter->bias.value.empty()) bias = adapter->bias.value;
+    }
+    for (const LoRAAdapter<T>* adapter : adapters) {
+      const Tensor<T>& change = adapter->lora_B_bias.value;
+      if (change.empty()) continue;
+      if (bias.empty() && base.has_bias()) bias = base.bias.value;
+      if (bias.empty()) bias = Tensor<T>(change.shape(), change.device());
+      ops::add_scaled(change, bias, adapter->scaling());
+    }
+    return bias;
+  }
+
+  std::optional<WeightChange<T>> change_;
+};
+
+}  // namespace lora::inline v0::detail
