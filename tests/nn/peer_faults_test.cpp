@@ -62,7 +62,7 @@ lora::Sequential<T> trained(const lora::LoRAConfig& config) {
 
 }  // namespace
 
-TEST_CASE("merged equals unmerged, with alpha other than r [peft#1388, peft#2502]",
+TEST_CASE("merged equals unmerged, with alpha other than r (peft#1388, peft#2502)",
           "[peer_faults]") {
   for (const bool dora : {false, true}) {
     auto net = trained<float>({.r = 2, .lora_alpha = 7, .use_dora = dora});
@@ -73,7 +73,7 @@ TEST_CASE("merged equals unmerged, with alpha other than r [peft#1388, peft#2502
   }
 }
 
-TEST_CASE("a merge is applied, and once [loralib#34, loralib#61, candle-lora#26]",
+TEST_CASE("a merge is applied, and once (loralib#34, loralib#61, candle-lora#26)",
           "[peer_faults]") {
   auto net = trained<float>({.r = 2});
   auto& layer = lora_layer(net, 0);
@@ -85,7 +85,7 @@ TEST_CASE("a merge is applied, and once [loralib#34, loralib#61, candle-lora#26]
   CHECK(same_bits(layer.base().weight.value, effective));
 }
 
-TEST_CASE("a merge that cannot be is not made by half [peft, Linear.merge(safe_merge=True)]",
+TEST_CASE("a merge that cannot be is not made by half (peft, Linear.merge(safe_merge=True))",
           "[peer_faults]") {
   auto net = trained<float>({.r = 2, .lora_bias = true});
   lora_layer(net, 1).adapter().lora_B_bias.value[0] = NAN;
@@ -94,7 +94,7 @@ TEST_CASE("a merge that cannot be is not made by half [peft, Linear.merge(safe_m
   CHECK(same_bits(lora_layer(net, 0).base().weight.value, weight));
 }
 
-TEST_CASE("unmerging is exact without a copy of W [peft#643, peft#3412]", "[peer_faults]") {
+TEST_CASE("unmerging is exact without a copy of W (peft#643, peft#3412)", "[peer_faults]") {
   auto net = trained<float>({.r = 2});
   // An update of some percent of W, as training leaves it.
   lora::ops::scale(lora_layer(net, 0).adapter().lora_B.value, 0.01);
@@ -106,7 +106,7 @@ TEST_CASE("unmerging is exact without a copy of W [peft#643, peft#3412]", "[peer
         static_cast<std::size_t>(weight.numel()) * sizeof(float) / 20);
 }
 
-TEST_CASE("DoRA visits W as often as LoRA does [peft#1474, peft#1692, peft#2651]",
+TEST_CASE("DoRA visits W as often as LoRA does (peft#1474, peft#1692, peft#2651)",
           "[peer_faults]") {
   CallCounter counter;
   auto net = trained<float>({.r = 1, .use_dora = true});
@@ -120,7 +120,7 @@ TEST_CASE("DoRA visits W as often as LoRA does [peft#1474, peft#1692, peft#2651]
         std::map<std::string, int>{{"dora_linear", 2}, {"shrink", 2}, {"expand", 2}, {"dx", 2}});
 }
 
-TEST_CASE("a LoRA step launches no more kernels than a full one [peft#925, peft#960]",
+TEST_CASE("a LoRA step launches no more kernels than a full one (peft#925, peft#960)",
           "[peer_faults]") {
   const auto launches = [](bool lora) {
     CallCounter counter;
@@ -139,7 +139,7 @@ TEST_CASE("a LoRA step launches no more kernels than a full one [peft#925, peft#
   CHECK(launches(false) == 4);
 }
 
-TEST_CASE("an adapter that is not used costs nothing [vllm#10898]", "[peer_faults]") {
+TEST_CASE("an adapter that is not used costs nothing (vllm#10898)", "[peer_faults]") {
   CallCounter counter;
   auto net = trained<float>({.r = 1});
   net.to(lora::Device::cuda);
@@ -156,7 +156,7 @@ TEST_CASE("an adapter that is not used costs nothing [vllm#10898]", "[peer_fault
   CHECK(CallCounter::calls() == of_the_base);
 }
 
-TEST_CASE("switching and disabling do not change what is trainable [peft#3580, peft#3447]",
+TEST_CASE("switching and disabling do not change what is trainable (peft#3580, peft#3447)",
           "[peer_faults]") {
   auto net = trained<float>({.r = 2});
   lora::add_adapter(net, "other", {.r = 1});
@@ -171,7 +171,7 @@ TEST_CASE("switching and disabling do not change what is trainable [peft#3580, p
   CHECK(lora_layer(net, 0).adapter("default").lora_B.trainable);
 }
 
-TEST_CASE("a second adapter is trained, active beside a frozen one [peft#1303, peft#1374]",
+TEST_CASE("a second adapter is trained, active beside a frozen one (peft#1303, peft#1374)",
           "[peer_faults]") {
   auto net = trained<float>({.r = 2});
   lora::add_adapter(net, "second", {.r = 1});
@@ -189,7 +189,7 @@ TEST_CASE("a second adapter is trained, active beside a frozen one [peft#1303, p
   CHECK_FALSE(same_bits(lora_layer(net, 0).adapter("second").lora_B.value, second));
 }
 
-TEST_CASE("disabled is the base with biases and modules trained [peft#741, peft#736]",
+TEST_CASE("disabled is the base with biases and modules trained (peft#741, peft#736)",
           "[peer_faults]") {
   auto net = trained<float>({.r = 2,
                              .target_modules = {"linear1"},
@@ -202,14 +202,14 @@ TEST_CASE("disabled is the base with biases and modules trained [peft#741, peft#
   CHECK(same_bits(net.forward(x), base.forward(x)));
 }
 
-TEST_CASE("a nested disable does not enable again [Megatron-Bridge#5945]", "[peer_faults]") {
+TEST_CASE("a nested disable does not enable again (Megatron-Bridge#5945)", "[peer_faults]") {
   auto net = trained<float>({.r = 2});
   const lora::ScopedDisable outer(net);
   { const lora::ScopedDisable inner(net); }
   CHECK_FALSE(lora_layer(net, 0).enabled());
 }
 
-TEST_CASE("a weighted combination has no cross terms [peft#3013, peft#643]", "[peer_faults]") {
+TEST_CASE("a weighted combination has no cross terms (peft#3013, peft#643)", "[peer_faults]") {
   auto net = trained<double>({.r = 2});
   lora::add_adapter(net, "other", {.r = 3});
   randomize_adapter(net, "other", 5);
@@ -228,13 +228,13 @@ TEST_CASE("a weighted combination has no cross terms [peft#3013, peft#643]", "[p
   CHECK(max_error(change("sum"), expected) < 1e-12);
 }
 
-TEST_CASE("an unknown name in a mixed batch is an error, not the base [peft#2090]",
+TEST_CASE("an unknown name in a mixed batch is an error, not the base (peft#2090)",
           "[peer_faults]") {
   auto net = trained<float>({.r = 2});
   CHECK_THROWS_WITH(lora::adapter_ids(net, {"default", "defualt"}), contains("\"defualt\""));
 }
 
-TEST_CASE("a mixed batch can be trained, DoRA and base rows in it [peft#1558, peft#804]",
+TEST_CASE("a mixed batch can be trained, DoRA and base rows in it (peft#1558, peft#804)",
           "[peer_faults]") {
   auto net = trained<float>({.r = 2});
   lora::add_adapter(net, "dora", {.r = 1, .use_dora = true});
@@ -264,7 +264,7 @@ TEST_CASE("one adapter's NaN does not reach the rows of another", "[peer_faults]
   CHECK(same_bits(run(), before));
 }
 
-TEST_CASE("dropout is off when an adapter joins a model in eval() [peft#3766]", "[peer_faults]") {
+TEST_CASE("dropout is off when an adapter joins a model in eval() (peft#3766)", "[peer_faults]") {
   auto net = small_net<float>(1, 40, 30, 20);
   net.eval();
   lora::adapt(net, {.r = 2, .lora_dropout = 0.5});

@@ -147,7 +147,7 @@ TEST_CASE("dropout next to p = 1 keeps next to nothing", "[dropout]") {
   for (const float element : y.span()) REQUIRE(element == 0);
 }
 
-TEST_CASE("dropout refuses shares outside [0, 1) and other shapes", "[dropout][errors]") {
+TEST_CASE("dropout refuses a share below 0 or not below 1, and other shapes", "[dropout][errors]") {
   const Tensor<float> x({2, 3});
   Tensor<float> y;
   CHECK_THROWS_WITH(ops::dropout(x, y, 1.0, kKey), "dropout: p is 1.000000, expected 0 <= p < 1");

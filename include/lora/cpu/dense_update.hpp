@@ -11,7 +11,7 @@ namespace lora::inline v0::cpu {
 
 /// Elements [begin, end) of a dense gradient, given to a sink as row 0.
 struct DenseUpdateCore {
-  static constexpr std::int64_t kGrain = 4096;
+  static constexpr std::int64_t kGrain = 1024;
 
   template <int Bytes, class T, class Sink>
   static LORA_ALWAYS_INLINE void run(VectorView<const T> gradient, Sink sink, std::int64_t begin,

@@ -123,6 +123,15 @@ void shrink_term(MatrixView<const T> x, MatrixView<const T> w, const AdapterTerm
   });
 }
 
+/// f(term) for every term; several are shared among the threads, whose own loops then run in one.
+template <class T, class F>
+void for_each_term(AdapterTerms<T> terms, const F& f) {
+  if (terms.count == 1) return f(*terms.data);
+  lora::detail::parallel_for(terms.count, 1, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t t = begin; t < end; ++t) f(terms.data[t]);
+  });
+}
+
 /// Rows [begin, end) of B, turned, times the gain where there is one: (R, end - begin). So that
 /// sums run along memory.
 template <class T>
@@ -185,7 +194,9 @@ template <class T>
 void multi_lora_shrink(MatrixView<const T> x, lora::detail::AdapterTerms<T> terms, detail::Ids ids,
                        MatrixView<T> h) {
   detail::clear(h);
-  for (const auto& term : terms) detail::shrink_term<T>(x, term.a, term, ids, h);
+  detail::for_each_term(terms, [&](const detail::AdapterTerm<T>& term) {
+    detail::shrink_term<T>(x, term.a, term, ids, h);
+  });
 }
 
 template <class T>
@@ -225,13 +236,13 @@ void multi_lora_backward_output(MatrixView<const T> dy, lora::detail::AdapterTer
 template <class T>
 void multi_lora_backward_shrink(MatrixView<const T> dy, lora::detail::AdapterTerms<T> terms,
                                 detail::Ids ids, MatrixView<T> dh) {
-  thread_local std::vector<T> memory;
   detail::clear(dh);
-  for (const auto& term : terms) {
-    if (detail::count_rows(ids, term.id, dy.rows) == 0) continue;
+  detail::for_each_term(terms, [&](const detail::AdapterTerm<T>& term) {
+    thread_local std::vector<T> memory;
+    if (detail::count_rows(ids, term.id, dy.rows) == 0) return;
     const auto b = detail::turn<T>(term.b, term.gain, 0, term.b.rows, memory);
     detail::shrink_term<T>(dy, b, term, ids, dh);
-  }
+  });
 }
 
 template <class T>

@@ -3,12 +3,14 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
+#include <exception>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <lora/detail/backend.hpp>
+#include <lora/detail/thread_pool.hpp>
 #include <lora/error.hpp>
 #include <lora/nn/adapted_module.hpp>
 #include <lora/nn/linear.hpp>
@@ -37,11 +39,13 @@ class AdapterPass {
               Saved<T>& saved)
       : base_(base), ids_(ids), saved_(saved) {
     index_t columns = 0;
+    std::size_t terms = 0;
     for (LoRAAdapter<T>* adapter : adapters) {
       const auto place = static_cast<std::int32_t>(parts_.size());
       const std::int32_t id = ids ? ids->number_of(adapter->name) : place;
       if (id < 0) continue;
-      parts_.push_back({adapter, id, columns});
+      parts_.push_back({adapter, id, columns, terms});
+      if (adapter->rank() > 0) terms += adapter->has_initial_values() ? 2 : 1;
       columns += adapter->rank() * (adapter->has_initial_values() ? 2 : 1);
       if (adapter->uses_dora()) dora_rank_ += adapter->rank();
     }
@@ -81,15 +85,13 @@ class AdapterPass {
     }
     ops::multi_lora_backward_shrink(dy, terms, row_ids(), at(kDh));
     if (dx) backward_input(x, *du, terms, *dx, drops);
-    auto term = terms.begin();
-    for (std::size_t i = 0; i < parts_.size(); ++i) {
+    for_each_part(x.device(), [&](std::size_t i) {
       const LoRAAdapter<T>& adapter = *parts_[i].adapter;
       if (adapter.rank() > 0) {
-        accumulate_gradients(i, terms, term, drops ? at(kDropped) : x, dy);
-        term += adapter.has_initial_values() ? 2 : 1;
+        accumulate_gradients(i, terms, drops ? at(kDropped) : x, dy);
       }
       if (changes_bias(adapter)) accumulate_bias_change(i, dy);
-    }
+    });
     if (base_.weight.trainable) base_.weight.grad.accumulate_outer(*du, x);
     if (base_.has_bias() && base_.bias.trainable) accumulate_base_bias(dy);
   }
@@ -113,8 +115,33 @@ class AdapterPass {
   struct Part {
     LoRAAdapter<T>* adapter;
     std::int32_t id;
-    index_t first;  // its columns of h
+    index_t first;     // its columns of h
+    std::size_t term;  // the first of its terms
   };
+
+  // Parts have no gradient in common, so on the CPU several are shared among the threads.
+  template <class F>
+  void for_each_part(Device device, const F& f) {
+    std::vector<std::exception_ptr> faults(parts_.size());
+    const auto run = [&](std::int64_t begin, std::int64_t end) {
+      for (auto i = static_cast<std::size_t>(begin); i < static_cast<std::size_t>(end); ++i) {
+        try {
+          f(i);
+        } catch (...) {
+          faults[i] = std::current_exception();
+        }
+      }
+    };
+    const auto count = static_cast<std::int64_t>(parts_.size());
+    if (count > 1 && device == Device::cpu) {
+      parallel_for(count, 1, run);
+    } else {
+      run(0, count);
+    }
+    for (const std::exception_ptr& fault : faults) {
+      if (fault) std::rethrow_exception(fault);
+    }
+  }
 
   Tensor<T>& at(std::size_t i) { return saved_.intermediates[i]; }
   Tensor<T>& of_part(std::size_t part, std::size_t i) {
@@ -208,7 +235,8 @@ class AdapterPass {
   std::vector<AdapterTerm<T>> make_terms() {
     std::vector<AdapterTerm<T>> terms;
     for (std::size_t i = 0; i < parts_.size(); ++i) {
-      const auto& [adapter, id, first] = parts_[i];
+      const LoRAAdapter<T>* const adapter = parts_[i].adapter;
+      const auto [id, first] = std::pair(parts_[i].id, parts_[i].first);
       if (adapter->rank() == 0) continue;
       const Tensor<T>* const gain = adapter->uses_dora() ? &of_part(i, kGain) : nullptr;
       terms.push_back(adapter_term(adapter->lora_A.value, adapter->lora_B.value, gain,
@@ -235,24 +263,25 @@ class AdapterPass {
   }
 
   void accumulate_gradients(std::size_t i, std::span<const AdapterTerm<T>> terms,
-                            typename std::vector<AdapterTerm<T>>::const_iterator term,
                             const Tensor<T>& input, const Tensor<T>& dy) {
-    const auto& [adapter, id, first] = parts_[i];
+    LoRAAdapter<T>* const adapter = parts_[i].adapter;
+    const AdapterTerm<T>& term = terms[parts_[i].term];
     if (adapter->lora_A.trainable) {
       adapter->lora_A.grad.accumulate_with([&](Tensor<T>& da, bool accumulate) {
-        ops::multi_lora_backward_weights<T>(dy, input, at(kH), at(kDh), *term, row_ids(), &da,
+        ops::multi_lora_backward_weights<T>(dy, input, at(kH), at(kDh), term, row_ids(), &da,
                                             nullptr, accumulate);
       });
     }
     if (adapter->lora_B.trainable) {
       adapter->lora_B.grad.accumulate_with([&](Tensor<T>& db, bool accumulate) {
-        ops::multi_lora_backward_weights<T>(dy, input, at(kH), at(kDh), *term, row_ids(), nullptr,
+        ops::multi_lora_backward_weights<T>(dy, input, at(kH), at(kDh), term, row_ids(), nullptr,
                                             &db, accumulate);
       });
     }
     if (adapter->uses_dora() && adapter->magnitude.trainable) {
       Tensor<T>& gain_gradient = of_part(i, kGainGradient);
-      ops::multi_lora_backward_gain(dy, u(), at(kH), terms, row_ids(), id, gain_gradient, false);
+      ops::multi_lora_backward_gain(dy, u(), at(kH), terms, row_ids(), parts_[i].id, gain_gradient,
+                                    false);
       adapter->magnitude.grad.accumulate_with([&](Tensor<T>& dm, bool accumulate) {
         ops::dora_backward_magnitude(gain_gradient, of_part(i, kNorms), dm, accumulate);
       });
@@ -260,9 +289,9 @@ class AdapterPass {
   }
 
   void accumulate_bias_change(std::size_t i, const Tensor<T>& dy) {
-    const auto& [adapter, id, first] = parts_[i];
+    LoRAAdapter<T>* const adapter = parts_[i].adapter;
     Tensor<T>& sum = of_part(i, kBiasGradient);
-    ops::multi_lora_backward_bias(dy, row_ids(), id, sum, false);
+    ops::multi_lora_backward_bias(dy, row_ids(), parts_[i].id, sum, false);
     if (!adapter->bias.value.empty() && adapter->bias.trainable) adapter->bias.grad.accumulate(sum);
     if (adapter->lora_B_bias.value.empty() || !adapter->lora_B_bias.trainable) return;
     ops::scale(sum, adapter->scaling());
