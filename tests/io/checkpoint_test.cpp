@@ -44,6 +44,44 @@ TEST_CASE("a saved adapter gives the same output when loaded", "[checkpoint]") {
   CHECK(file.metadata() == std::map<std::string, std::string>{{"format", "pt"}});
 }
 
+TEST_CASE("everything that an adapter learns is saved under PEFT's names", "[checkpoint]") {
+  const TemporaryFolder folder;
+  const auto names_of = [&](const lora::LoRAConfig& config) {
+    auto net = small_net<float>(1), other = small_net<float>(1);
+    lora::adapt(net, config, "mine");
+    lora::adapt(other, config, "yours");
+    lora::PhiloxGenerator generator(2);
+    for (const auto& named : lora::adapter_parameters(net, "mine")) {
+      generator.normal(named.parameter->value.span(), 1.0, 0.5);
+    }
+    lora::save_adapter(net, folder / "adapter", "mine");
+    lora::load_adapter(other, folder / "adapter", "yours");
+    const auto x = random_tensor<float>({5, 7}, 3);
+    CHECK(same_bits(net.forward(x), other.forward(x)));
+    const lora::SafetensorsFile file(folder / "adapter");
+    std::vector<std::string> names;
+    for (const auto& entry : file.tensors()) names.push_back(entry.first);
+    return names;
+  };
+  const std::string prefix = "base_model.model.";
+  CHECK(names_of({.r = 2, .target_modules = {"linear1"}, .use_dora = true}) ==
+        std::vector<std::string>{prefix + "linear1.lora_A.weight", prefix + "linear1.lora_B.weight",
+                                 prefix + "linear1.lora_magnitude_vector"});
+  CHECK(names_of({.r = 2,
+                  .target_modules = {"linear1"},
+                  .bias = lora::LoRABias::lora_only,
+                  .lora_bias = true,
+                  .modules_to_save = {"linear2"}}) ==
+        std::vector<std::string>{prefix + "linear1.base_layer.bias",
+                                 prefix + "linear1.lora_A.weight", prefix + "linear1.lora_B.bias",
+                                 prefix + "linear1.lora_B.weight", prefix + "linear2.bias",
+                                 prefix + "linear2.weight"});
+  CHECK(names_of({.r = 2, .target_modules = {"linear1"}, .bias = lora::LoRABias::all}) ==
+        std::vector<std::string>{prefix + "linear1.base_layer.bias",
+                                 prefix + "linear1.lora_A.weight", prefix + "linear1.lora_B.weight",
+                                 prefix + "linear2.bias"});
+}
+
 TEST_CASE("loading what does not fit lists everything and changes nothing",
           "[checkpoint][errors]") {
   const TemporaryFolder folder;
