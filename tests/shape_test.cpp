@@ -13,6 +13,15 @@ TEST_CASE("Shape counts its elements", "[shape]") {
   CHECK(Shape{2, 3}[1] == 3);
 }
 
+TEST_CASE("Shape as rows of its last size", "[shape]") {
+  CHECK(Shape{2, 3, 4}.rows() == 6);
+  CHECK(Shape{2, 3, 4}.cols() == 4);
+  CHECK(Shape{7}.rows() == 1);
+  CHECK(Shape{}.cols() == 1);
+  CHECK(Shape{0, 5}.rows() == 0);
+  CHECK((Shape{2, 3, 4}.with_cols(5) == Shape{2, 3, 5}));
+}
+
 TEST_CASE("Shape prints as PyTorch does", "[shape]") {
   CHECK(Shape{}.to_string() == "()");
   CHECK(Shape{7}.to_string() == "(7,)");

@@ -79,6 +79,9 @@ TEST_CASE("views show the tensor's elements", "[tensor]") {
   CHECK(x(1, 2) == 60);
   CHECK(m.row(1)[0] == 4);
   CHECK(x.vector()[5] == 60);
+  const lora::MatrixView<float> rows = Tensor<float>({2, 3, 4}).matrix();
+  CHECK(rows.rows == 6);
+  CHECK(rows.cols == 4);
   CHECK_THROWS_WITH(Tensor<float>({3}).matrix(), contains("a matrix has two sizes"));
 }
 

@@ -48,6 +48,22 @@ class Shape {
 
   constexpr index_t operator[](int i) const noexcept { return sizes_[static_cast<std::size_t>(i)]; }
 
+  /// The last size, and the product of all in front of it: what an op on rows sees of a tensor of
+  /// any rank, as PyTorch's layers do. A scalar is one row of one; a vector is one row.
+  constexpr index_t cols() const noexcept { return rank_ == 0 ? 1 : (*this)[rank_ - 1]; }
+  constexpr index_t rows() const noexcept {
+    index_t rows = 1;
+    for (int i = 0; i + 1 < rank_; ++i) rows *= (*this)[i];
+    return rows;
+  }
+
+  /// This shape with another last size: (B, T, I) becomes (B, T, O). Of rank 1 or more.
+  constexpr Shape with_cols(index_t cols) const {
+    std::array<index_t, kMaxRank> sizes = sizes_;
+    sizes[static_cast<std::size_t>(rank_ - 1)] = cols;
+    return Shape(sizes.begin(), sizes.begin() + rank_);
+  }
+
   friend constexpr bool operator==(const Shape&, const Shape&) = default;
 
   /// As PyTorch prints it, without "torch.Size": "(10, 784)", "(784,)", "()".

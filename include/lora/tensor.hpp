@@ -79,6 +79,8 @@ class Tensor {
 
   const Shape& shape() const noexcept { return shape_; }
   index_t dim(int i) const noexcept { return shape_[i]; }
+  index_t rows() const noexcept { return shape_.rows(); }
+  index_t cols() const noexcept { return shape_.cols(); }
   index_t numel() const noexcept { return shape_.numel(); }
   bool empty() const noexcept { return numel() == 0; }
   Device device() const noexcept { return storage_.device(); }
@@ -119,7 +121,8 @@ class Tensor {
   T& operator()(index_t i, index_t j) { return data()[i * shape_[1] + j]; }
   const T& operator()(index_t i, index_t j) const { return data()[i * shape_[1] + j]; }
 
-  /// The tensor as a matrix: rank 2. Throws ShapeError otherwise.
+  /// The tensor as a matrix, which ops on rows see: the last size is its columns, all in front
+  /// together are its rows. Throws ShapeError on a scalar and on a vector.
   MatrixView<T> matrix() { return as_matrix(data()); }
   MatrixView<const T> matrix() const { return as_matrix(data()); }
 
@@ -141,11 +144,11 @@ class Tensor {
 
   template <class U>
   MatrixView<U> as_matrix(U* data) const {
-    if (shape_.rank() != 2) {
+    if (shape_.rank() < 2) {
       throw ShapeError("Tensor::matrix: the tensor has shape " + shape_.to_string() +
-                       ", a matrix has two sizes");
+                       ", a matrix has two sizes or more");
     }
-    return {data, shape_[0], shape_[1], shape_[1]};
+    return {data, shape_.rows(), shape_.cols(), shape_.cols()};
   }
 
   Shape shape_{0};
