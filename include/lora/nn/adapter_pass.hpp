@@ -52,8 +52,7 @@ class AdapterPass {
     saved.intermediates.resize(kOfParts + kPerPart * parts_.size());
   }
 
-  void forward(const Tensor<T>& x, bool training, std::uint64_t dropout_offset) {
-    saved_.random_offset = dropout_offset;
+  void forward(const Tensor<T>& x, bool training) {
     Tensor<T>& u = this->u();
     if (dora_rank_ > 0) {
       const Tensor<T>& directions = stacked_directions();
@@ -331,8 +330,7 @@ class AdapterPass {
 template <class T>
 struct AdapterPasses {
   void (*forward)(Linear<T>& base, const std::vector<LoRAAdapter<T>*>& adapters,
-                  const AdapterIds* ids, const Tensor<T>& x, Saved<T>& saved, bool training,
-                  std::uint64_t dropout_offset);
+                  const AdapterIds* ids, const Tensor<T>& x, Saved<T>& saved, bool training);
   void (*backward)(Linear<T>& base, const std::vector<LoRAAdapter<T>*>& adapters,
                    const AdapterIds* ids, const Tensor<T>& x, Saved<T>& saved, bool training,
                    const Tensor<T>& dy, Tensor<T>* dx);
@@ -341,9 +339,8 @@ struct AdapterPasses {
 template <class T>
 inline constexpr AdapterPasses<T> kAdapterPasses{
     [](Linear<T>& base, const std::vector<LoRAAdapter<T>*>& adapters, const AdapterIds* ids,
-       const Tensor<T>& x, Saved<T>& saved, bool training, std::uint64_t dropout_offset) {
-      AdapterPass<T>(base, adapters, ids, saved).forward(x, training, dropout_offset);
-    },
+       const Tensor<T>& x, Saved<T>& saved,
+       bool training) { AdapterPass<T>(base, adapters, ids, saved).forward(x, training); },
     [](Linear<T>& base, const std::vector<LoRAAdapter<T>*>& adapters, const AdapterIds* ids,
        const Tensor<T>& x, Saved<T>& saved, bool training, const Tensor<T>& dy, Tensor<T>* dx) {
       AdapterPass<T>(base, adapters, ids, saved).backward(x, dy, dx, training);

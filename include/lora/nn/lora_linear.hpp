@@ -2,10 +2,8 @@
 #pragma once
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 #include <cstddef>
-#include <cstdint>
 #include <memory>
 #include <string>
 #include <utility>
@@ -20,27 +18,9 @@
 #include <lora/nn/lora_config.hpp>
 #include <lora/nn/make_adapter.hpp>
 #include <lora/nn/module.hpp>
+#include <lora/nn/pass_counter.hpp>
 #include <lora/ops/lora_linear.hpp>
 #include <lora/random.hpp>
-
-namespace lora::inline v0::detail {
-
-/// Counts the passes of a layer, also from several threads, and moves with the layer.
-class PassCounter {
- public:
-  PassCounter() = default;
-  PassCounter(PassCounter&& other) noexcept : count_(other.count_.load()) {}
-  PassCounter& operator=(PassCounter&& other) noexcept {
-    count_ = other.count_.load();
-    return *this;
-  }
-  std::uint64_t next() { return count_.fetch_add(1, std::memory_order_relaxed); }
-
- private:
-  std::atomic<std::uint64_t> count_{0};
-};
-
-}  // namespace lora::inline v0::detail
 
 namespace lora::inline v0 {
 
@@ -302,8 +282,8 @@ class LoRALinear final : public AdaptedModule<T> {
       ops::lora_linear(x, weight, base_->bias_value(), adapter.lora_A.value, adapter.lora_B.value,
                        saved.intermediates[0], saved.output, adapter.scaling(), saved.activation);
     } else {
-      together_->forward(*base_, running_adapters(), this->ids(), x, saved, this->training(),
-                         passes_.next());
+      passes_.count(saved);
+      together_->forward(*base_, running_adapters(), this->ids(), x, saved, this->training());
     }
     return saved.output;
   }

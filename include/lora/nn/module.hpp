@@ -26,6 +26,7 @@ struct Saved {
   Tensor<T> output_gradient;             ///< kept here by a container, between two children
   std::vector<Tensor<T>> intermediates;  ///< whatever else the layer wants to keep
   std::uint64_t random_offset = 0;       ///< where in its random numbers the layer was
+  bool repeats = false;  ///< whether the next forward pass is to draw those numbers again
 
   /// What a container asks of a layer that fuses_relu(): to apply the ReLU that follows to its
   /// output, and to take the gradient of its input through the ReLU that comes before.
