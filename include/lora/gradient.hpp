@@ -20,12 +20,13 @@ class Gradient {
   bool empty() const noexcept { return form_ == Form::none; }
   bool is_factored() const noexcept { return form_ == Form::factored; }
 
-  /// += dyᵀ x, the gradient of a weight (O, I); dy: (B, O), x: (B, I). Both are copied.
+  /// += dyᵀ x, the gradient of a weight (O, I); dy: (B, O), x: (B, I), or more sizes in front. Both
+  /// are copied.
   void accumulate_outer(const Tensor<T>& dy, const Tensor<T>& x) {
     detail::require_equal_dims("Gradient::accumulate_outer", "dy", dy, 0, "x", x, 0);
     if (form_ == Form::none) rows_ = 0;
-    const index_t rows = rows_ + dy.dim(0);
-    const bool worth_it = rows * (dy.dim(1) + x.dim(1)) < dy.dim(1) * x.dim(1);
+    const index_t rows = rows_ + dy.rows();
+    const bool worth_it = rows * (dy.cols() + x.cols()) < dy.cols() * x.cols();
     if (form_ != Form::dense && worth_it) {
       append_rows(dy_, dy);
       append_rows(x_, x);
@@ -90,7 +91,7 @@ class Gradient {
       return;
     }
     Tensor<T> longer;
-    longer.resize({rows_ + from.dim(0), from.dim(1)}, from.device());
+    longer.resize({rows_ + from.rows(), from.cols()}, from.device());
     const auto bytes = [](const Tensor<T>& x) {
       return static_cast<std::size_t>(x.numel()) * sizeof(T);
     };

@@ -70,9 +70,14 @@ template <class E>
                                                               const TensorFacts& x, int i,
                                                               const char* y_name,
                                                               const TensorFacts& y, int j) {
+  const auto size = [](const TensorFacts& tensor, int k, const char* name) {
+    const std::string which = tensor.shape.rank() <= 2 ? "size " + std::to_string(k)
+                              : k == 0                 ? "the number of rows"
+                                                       : "the last size";
+    return which + " of " + name;
+  };
   throw_mismatch<ShapeError>(op, x_name, x, y_name, y,
-                             "size " + std::to_string(i) + " of " + x_name + " must equal size " +
-                                 std::to_string(j) + " of " + y_name);
+                             size(x, i, x_name) + " must equal " + size(y, j, y_name));
 }
 
 inline void require_same_device(const char* op, const char* x_name, const TensorFacts& x,
@@ -86,11 +91,18 @@ inline void require_same_shape(const char* op, const char* x_name, const TensorF
   if (x.shape != y.shape) throw_shape_mismatch(op, x_name, x, y_name, y);
 }
 
-/// Size `i` of x must be size `j` of y; both tensors of rank 2 unless they are vectors by nature.
+/// Size 0 or 1 of a tensor as a matrix: its rows, its columns. A vector has its one size.
+inline index_t matrix_size(const Shape& shape, int i) noexcept {
+  if (shape.rank() < 2) return shape[i];
+  return i == 0 ? shape.rows() : shape.cols();
+}
+
+/// Size `i` of x must be size `j` of y, both seen as matrices or vectors.
 inline void require_equal_dims(const char* op, const char* x_name, const TensorFacts& x, int i,
                                const char* y_name, const TensorFacts& y, int j) {
   require_same_device(op, x_name, x, y_name, y);
-  if (x.shape.rank() <= i || y.shape.rank() <= j || x.shape[i] != y.shape[j]) {
+  if (x.shape.rank() <= i || y.shape.rank() <= j ||
+      matrix_size(x.shape, i) != matrix_size(y.shape, j)) {
     throw_dim_mismatch(op, x_name, x, i, y_name, y, j);
   }
 }

@@ -10,9 +10,9 @@
 
 namespace lora::inline v0::detail {
 
-/// Which adapter each row of a batch uses: its number, or -1 for the base.
+/// Which adapter each sample of a batch uses: its number, or -1 for the base.
 struct AdapterIds {
-  Tensor<std::int32_t> of_row;     // (B,), on the model's device
+  Tensor<std::int32_t> of_sample;  // (B,), on the model's device
   std::vector<std::string> names;  // the adapters that the numbers stand for
 
   /// -1: none of them.
@@ -21,6 +21,21 @@ struct AdapterIds {
       if (names[i] == name) return static_cast<std::int32_t>(i);
     }
     return -1;
+  }
+
+  /// The ids of the rows of x, a batch of `of_sample.numel()` samples with equally many rows each:
+  /// one, or the tokens of a sequence.
+  template <class T>
+  void spread_over_rows(const Tensor<T>& x, Tensor<std::int32_t>& of_row) const {
+    const index_t samples = of_sample.numel();
+    if (x.rows() == samples) {
+      of_row = of_sample;
+      return;
+    }
+    const Tensor<std::int32_t> on_host = of_sample.to(Device::cpu);
+    Tensor<std::int32_t> repeated({x.rows()});
+    for (index_t i = 0; i < x.rows(); ++i) repeated[i] = on_host[i / (x.rows() / samples)];
+    of_row = repeated.to(of_sample.device());
   }
 };
 

@@ -150,7 +150,7 @@ class AdapterPass {
   // DoRA's backward pass needs u, so it has a place of its own there.
   Tensor<T>& u() { return dora_rank_ > 0 ? at(kU) : saved_.output; }
 
-  const Tensor<std::int32_t>* row_ids() const { return ids_ ? &ids_->of_row : nullptr; }
+  const Tensor<std::int32_t>* row_ids() const { return ids_ ? &saved_.row_ids : nullptr; }
 
   double drop_rate() const {
     double rate = parts_.empty() ? 0 : parts_.front().adapter->dropout;
@@ -314,7 +314,7 @@ class AdapterPass {
     for (std::int32_t id = -1; id < static_cast<std::int32_t>(ids_->names.size()); ++id) {
       if (has_own(id)) continue;
       base_.bias.grad.accumulate_with([&](Tensor<T>& db, bool accumulate) {
-        ops::multi_lora_backward_bias(dy, &ids_->of_row, id, db, accumulate);
+        ops::multi_lora_backward_bias(dy, row_ids(), id, db, accumulate);
       });
     }
   }

@@ -183,9 +183,10 @@ std::vector<std::int32_t> adapter_ids(Module<T>& module, const std::vector<std::
   return ids;
 }
 
-/// While it lives, each row of a batch goes through an adapter of its own, forward and backward:
-/// row i through adapter_names(module)[ids[i]], or through the base where ids[i] is -1. Which
-/// adapters are active does not matter meanwhile.
+/// While it lives, each sample of a batch, a row or the rows of a sequence, goes through an adapter
+/// of its own, forward and backward: sample i, along the input's first size, through
+/// adapter_names(module)[ids[i]], or through the base where ids[i] is -1. Which adapters are active
+/// does not matter meanwhile.
 template <class T>
 class ScopedAdapterIds {
  public:
@@ -201,7 +202,7 @@ class ScopedAdapterIds {
     }
     const auto parameters = module.parameters();
     const Device device = parameters.empty() ? Device::cpu : parameters.front()->value.device();
-    ids_.of_row = Tensor<std::int32_t>({static_cast<index_t>(ids.size())}, ids).to(device);
+    ids_.of_sample = Tensor<std::int32_t>({static_cast<index_t>(ids.size())}, ids).to(device);
     for (const auto& [path, layer] : adapted_modules(module)) layer->require_rows_can_differ();
     for (const auto& [path, layer] : lora_layers(module)) layer->run_together();
     for (const auto& [path, layer] : adapted_modules(module)) {

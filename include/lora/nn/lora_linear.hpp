@@ -263,10 +263,10 @@ class LoRALinear final : public AdaptedModule<T> {
 
   void require_ids_fit(const Tensor<T>& x) const {
     require_rows_can_differ();
-    if (this->ids()->of_row.numel() == x.dim(0)) return;
+    if (this->ids()->of_sample.numel() == x.dim(0)) return;
     throw ShapeError(to_string() + ": the batch has " + std::to_string(x.dim(0)) +
-                     " rows, there are adapter ids for " +
-                     std::to_string(this->ids()->of_row.numel()));
+                     " samples, there are adapter ids for " +
+                     std::to_string(this->ids()->of_sample.numel()));
   }
 
   const Tensor<T>& do_forward(const Tensor<T>& x, Saved<T>& saved) const override {
@@ -282,6 +282,7 @@ class LoRALinear final : public AdaptedModule<T> {
       ops::lora_linear(x, weight, base_->bias_value(), adapter.lora_A.value, adapter.lora_B.value,
                        saved.intermediates[0], saved.output, adapter.scaling(), saved.activation);
     } else {
+      if (this->ids()) this->ids()->spread_over_rows(x, saved.row_ids);
       passes_.count(saved);
       together_->forward(*base_, running_adapters(), this->ids(), x, saved, this->training());
     }

@@ -140,7 +140,7 @@ void lora_linear_backward_adam(const Tensor<T>& dy, const Tensor<T>& x, const Te
   detail::require_equal_dims(kOp, "x", x, 1, "w", w, 1);
   detail::require_equal_dims(kOp, "h", h, 1, "lora_A", a, 0);
   detail::require_adapter_shapes(kOp, w, a, b);
-  dh.resize({dy.dim(0), a.dim(0)}, dy.device());
+  dh.resize({dy.rows(), a.dim(0)}, dy.device());
   const MatrixView<T> input_gradient = detail::prepare_input_gradient(kOp, dy, w, relu_output, dx);
   detail::dispatch<T>(kOp, w.device(), cpu::lora_linear_backward_adam<T>,
                       &detail::Backend::lora_linear_backward_adam, dy.matrix(), x.matrix(),

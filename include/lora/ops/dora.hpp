@@ -45,7 +45,7 @@ void dora_linear(const Tensor<T>& x, const Tensor<T>& a, const Tensor<T>& w, Ten
   constexpr const char* kOp = "dora_linear";
   detail::require_equal_dims(kOp, "x", x, 1, "w", w, 1);
   detail::require_equal_dims(kOp, "lora_A", a, 1, "w", w, 1);
-  u.resize({x.dim(0), w.dim(0)}, x.device());
+  u.resize(x.shape().with_cols(w.dim(0)), x.device());
   wa.resize({a.dim(0), w.dim(0)}, x.device());
   squares.resize({w.dim(0)}, x.device());
   detail::dispatch<T>(kOp, x.device(), cpu::dora_linear<T>, &detail::Backend::dora_linear,

@@ -6,7 +6,7 @@
 #include <lora/detail/dispatch.hpp>
 #include <lora/tensor.hpp>
 
-// y = x Wᵀ + b                       x: (B, I), W: (O, I), b: (O,), y: (B, O)
+// y = x Wᵀ + b                       x: (B, I) or (…, I), W: (O, I), b: (O,), y: (B, O) or (…, O)
 // dx = dy W,  dW = dyᵀ x,  db = Σ_rows dy
 //
 // A ReLU behind the layer is applied to y before it is stored; one in front of it to dx, which is
@@ -43,7 +43,7 @@ MatrixView<T> prepare_input_gradient(const char* op, const Tensor<T>& dy, const 
     require_equal_dims(op, "relu_output", *relu_output, 0, "dy", dy, 0);
     require_equal_dims(op, "relu_output", *relu_output, 1, "w", w, 1);
   }
-  dx->resize({dy.dim(0), w.dim(1)}, dy.device());
+  dx->resize(dy.shape().with_cols(w.dim(1)), dy.device());
   return dx->matrix();
 }
 
@@ -67,7 +67,7 @@ template <class T>
 void linear(const Tensor<T>& x, const Tensor<T>& w, const Tensor<T>* bias, Tensor<T>& y,
             Activation activation = Activation::none) {
   detail::require_linear_shapes("linear", x, w, bias);
-  y.resize({x.dim(0), w.dim(0)}, x.device());
+  y.resize(x.shape().with_cols(w.dim(0)), x.device());
   detail::dispatch<T>("linear", x.device(), cpu::linear<T>, &detail::Backend::linear, x.matrix(),
                       w.matrix(), detail::optional_vector(bias), y.matrix(), activation);
 }
@@ -94,7 +94,7 @@ void linear_backward_weight(const Tensor<T>& dy, const Tensor<T>& x, Tensor<T>& 
     detail::require_equal_dims(kOp, "dw", dw, 0, "dy", dy, 1);
     detail::require_equal_dims(kOp, "dw", dw, 1, "x", x, 1);
   } else {
-    dw.resize({dy.dim(1), x.dim(1)}, dy.device());
+    dw.resize({dy.cols(), x.cols()}, dy.device());
   }
   detail::dispatch<T>(kOp, dy.device(), cpu::linear_backward_weight<T>,
                       &detail::Backend::linear_backward_weight, dy.matrix(), x.matrix(),
@@ -108,7 +108,7 @@ void linear_backward_bias(const Tensor<T>& dy, Tensor<T>& db, bool accumulate = 
   if (accumulate) {
     detail::require_equal_dims(kOp, "db", db, 0, "dy", dy, 1);
   } else {
-    db.resize({dy.matrix().cols}, dy.device());
+    db.resize({dy.cols()}, dy.device());
   }
   detail::dispatch<T>(kOp, dy.device(), cpu::linear_backward_bias<T>,
                       &detail::Backend::linear_backward_bias, dy.matrix(), db.vector(), accumulate);

@@ -37,8 +37,8 @@ void lora_linear(const Tensor<T>& x, const Tensor<T>& w, const Tensor<T>* bias, 
   constexpr const char* kOp = "lora_linear";
   detail::require_linear_shapes(kOp, x, w, bias);
   detail::require_adapter_shapes(kOp, w, a, b);
-  h.resize({x.dim(0), a.dim(0)}, x.device());
-  y.resize({x.dim(0), w.dim(0)}, x.device());
+  h.resize({x.rows(), a.dim(0)}, x.device());
+  y.resize(x.shape().with_cols(w.dim(0)), x.device());
   detail::dispatch<T>(kOp, x.device(), cpu::lora_linear<T>, &detail::Backend::lora_linear,
                       x.matrix(), w.matrix(), detail::optional_vector(bias), a.matrix(), b.matrix(),
                       h.matrix(), y.matrix(), scale, activation);
@@ -53,7 +53,7 @@ void lora_linear_backward_input(const Tensor<T>& dy, const Tensor<T>& w, const T
   constexpr const char* kOp = "lora_linear_backward_input";
   detail::require_equal_dims(kOp, "dy", dy, 1, "w", w, 0);
   detail::require_adapter_shapes(kOp, w, a, b);
-  dh.resize({dy.dim(0), a.dim(0)}, dy.device());
+  dh.resize({dy.rows(), a.dim(0)}, dy.device());
   const MatrixView<T> input_gradient = detail::prepare_input_gradient(kOp, dy, w, relu_output, dx);
   detail::dispatch<T>(kOp, dy.device(), cpu::lora_linear_backward_input<T>,
                       &detail::Backend::lora_linear_backward_input, dy.matrix(), w.matrix(),

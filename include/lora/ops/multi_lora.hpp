@@ -125,7 +125,7 @@ AdapterTerms<T> prepare_low_rank(const char* op, std::span<const AdapterTerm<T>>
           "they must begin at " + std::to_string(next) + ", behind those of the term before");
     }
   }
-  h.resize({rows.dim(0), limits.columns}, rows.device());
+  h.resize({rows.rows(), limits.columns}, rows.device());
   return checked;
 }
 

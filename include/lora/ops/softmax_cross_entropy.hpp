@@ -26,8 +26,12 @@ template <class T>
 void softmax_cross_entropy(const Tensor<T>& logits, const Tensor<std::int32_t>& labels,
                            Tensor<T>& dlogits, const LossSlots& loss) {
   constexpr const char* kOp = "softmax_cross_entropy";
-  require_equal_dims(kOp, "logits", logits, 0, "labels", labels, 0);
   const MatrixView<const T> z = logits.matrix();
+  require_same_device(kOp, "logits", logits, "labels", labels);
+  if (labels.numel() != z.rows) {
+    throw_mismatch<ShapeError>(kOp, "logits", logits, "labels", labels,
+                               "there must be one label for each row");
+  }
   if (labels.device() == Device::cpu) {
     for (index_t i = 0; i < labels.numel(); ++i) {
       if (labels[i] != kIgnoreIndex && (labels[i] < 0 || labels[i] >= z.cols)) {
