@@ -180,7 +180,7 @@ TEST_CASE("ids that fit nothing are errors", "[nn][adapters][mixed][errors]") {
   CHECK_THROWS_AS(scope_of({-2}), lora::ValueError);
   CHECK_THROWS_WITH(lora::adapter_ids(net, {"plain", "plane"}), contains("\"plane\""));
   const lora::ScopedAdapterIds scope(net, std::vector<std::int32_t>{0, 1});
-  CHECK_THROWS_WITH(net.forward(x), contains("4 rows") && contains("ids for 2"));
+  CHECK_THROWS_WITH(net.forward(x), contains("4 samples") && contains("ids for 2"));
 }
 
 TEST_CASE("a mixed batch and a merged adapter exclude each other",

@@ -276,7 +276,7 @@ void multi_lora_backward_gain(const Tensor<T>& dy, const Tensor<T>& u, const Ten
   if (accumulate) {
     detail::require_equal_dims(kOp, "dgain", dgain, 0, "u", u, 1);
   } else {
-    dgain.resize({u.dim(1)}, u.device());
+    dgain.resize({u.cols()}, u.device());
   }
   detail::dispatch<T>(kOp, u.device(), cpu::multi_lora_backward_gain<T>,
                       &detail::Backend::multi_lora_backward_gain, dy.matrix(), u.matrix(),
