@@ -68,7 +68,7 @@ std::vector<Picture> make_pictures(Study& study, const lora::Mnist& data) {
       misclassified_picture("misclassified_lora_on",
                             "Wrongly recognised with LoRA on; in red what each was taken for",
                             data.test, result.lora_on)};
-  for (const auto& [path, layer] : lora::lora_layers(study.net())) {
+  for (const auto& [path, layer] : lora::layers_of<lora::LoRALinear<float>>(study.net())) {
     pictures.push_back(update_picture(path, *layer));
   }
   return pictures;

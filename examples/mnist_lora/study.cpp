@@ -251,7 +251,7 @@ std::vector<std::string> Study::check() {
     require(same_bits(named.parameter->value, kept_weights_[i++]), named.name + " has changed");
   }
   const Settings& settings = result_.settings;
-  const auto layers = lora::lora_layers(net_);
+  const auto layers = lora::layers_of<lora::LoRALinear<float>>(net_);
   for (std::size_t k = 0; k < layers.size(); ++k) {
     const auto rank = static_cast<double>(result_.layers[k].rank);
     const double scale = settings.alpha / (settings.use_rslora ? std::sqrt(rank) : rank);

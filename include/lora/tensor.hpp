@@ -97,6 +97,17 @@ class Tensor {
     shape_ = shape;
   }
 
+  /// Gives the tensor another shape of as many elements, which stay as they are in row-major order.
+  /// Throws ShapeError when their number is not the shape's.
+  void reshape(Shape shape) {
+    if (shape.numel() != numel()) {
+      throw ShapeError("Tensor::reshape: " + shape_.to_string() + " has " +
+                       std::to_string(numel()) + " elements, " + shape.to_string() + " has " +
+                       std::to_string(shape.numel()));
+    }
+    shape_ = shape;
+  }
+
   /// As resize(shape), on the given device.
   void resize(Shape shape, Device device) {
     if (device != this->device()) storage_ = detail::Storage(0, device);

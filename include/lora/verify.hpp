@@ -151,7 +151,7 @@ class Verifier {
   std::string disabled_is_base() {
     PhiloxGenerator generator(options_.seed);
     const ScopedDisable<T> off(module_);
-    for (const auto& [path, layer] : lora_layers(module_)) {
+    for (const auto& [path, layer] : layers_of<LoRALinear<T>>(module_)) {
       Tensor<T> x({3, layer->base().in_features()});
       generator.normal(x.span(), 0.0, 1.0);
       x = x.to(x_.device());

@@ -41,7 +41,7 @@ TEST_CASE("adapt changes nothing when a target does not exist", "[nn][adapt][err
   };
   CHECK_THROWS_WITH(
       run({"linear1", "linear9"}),
-      contains("\"linear9\" of target_modules names no Linear; there are: linear1, linear2"));
+      contains("\"linear9\" of target_modules names no layer to adapt; there are: linear1, linear2"));
   CHECK_THROWS_AS(run({"relu1"}), lora::ValueError);
   CHECK_THROWS_AS(lora::adapt(net, {.r = 5}), lora::ValueError);
   CHECK(lora::lora_layers(net).empty());

@@ -93,7 +93,7 @@ TEST_CASE("every pattern that matches nothing is an error with what there is",
     return std::string();
   };
   CHECK_THAT(what({.r = 1, .target_modules = {"quary"}}),
-             contains("\"quary\" of target_modules names no Linear; there are: blocks.0.query"));
+             contains("\"quary\" of target_modules names no layer to adapt; there are: blocks.0.query"));
   CHECK_THAT(what({.r = 1, .exclude_modules = {"quary"}}), contains("exclude_modules"));
   CHECK_THAT(what({.r = 1, .rank_pattern = {{"quary", 2}}}), contains("rank_pattern"));
   CHECK_THAT(what({.r = 1, .alpha_pattern = {{"quary", 2}}}), contains("alpha_pattern"));

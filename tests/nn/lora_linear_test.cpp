@@ -214,7 +214,7 @@ TEST_CASE("LoRALinear refuses ranks that are no ranks", "[nn][lora][errors]") {
     LoRALinear<float>(lora::Linear<float>(6, 5, generator), {.r = rank}, generator);
   };
   CHECK_NOTHROW(make(5));
-  CHECK_THROWS_WITH(make(0), contains("rank 0 for Linear(6, 5): expected 1 to 5"));
+  CHECK_THROWS_WITH(make(0), contains("r is 0 for Linear(6, 5): expected 1 to 5"));
   CHECK_THROWS_AS(make(6), lora::ValueError);
   CHECK_THROWS_AS(make(-1), lora::ValueError);
 }

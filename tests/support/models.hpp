@@ -32,7 +32,7 @@ void randomize_adapters(lora::Module<T>& net, std::uint64_t seed) {
 
 template <class T>
 lora::LoRALinear<T>& lora_layer(lora::Module<T>& net, std::size_t i) {
-  return *lora::lora_layers(net).at(i).second;
+  return *lora::layers_of<lora::LoRALinear<T>>(net).at(i).second;
 }
 
 }  // namespace lora_test

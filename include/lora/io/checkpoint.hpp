@@ -103,7 +103,7 @@ std::vector<NamedParameter<T>> saved_parameters(Module<T>& module, const std::st
   require_adapters(what, module, {name});
   std::vector<NamedParameter<T>> saved;
   for (const auto& [path, layer] : adapted_modules(module)) {
-    auto* const lora_layer = dynamic_cast<LoRALinear<T>*>(layer);
+    auto* const lora_layer = dynamic_cast<LoRALayer<T>*>(layer);
     const LoRAAdapter<T>* adapter = lora_layer ? lora_layer->find_adapter(name) : nullptr;
     if (adapter && adapter->has_initial_values()) {
       throw ValueError(std::string(what) + ": the adapter of " + path +

@@ -10,10 +10,12 @@
 #include <vector>
 
 #include <lora/error.hpp>
+#include <lora/nn/adaptable.hpp>
 #include <lora/nn/adapters.hpp>
 #include <lora/nn/linear.hpp>
 #include <lora/nn/lora_adapter.hpp>
 #include <lora/nn/lora_config.hpp>
+#include <lora/nn/lora_layer.hpp>
 #include <lora/nn/lora_linear.hpp>
 #include <lora/nn/module.hpp>
 #include <lora/nn/module_to_save.hpp>
@@ -27,90 +29,128 @@ inline bool matches_any(const std::vector<ModulePattern>& patterns, std::string_
 }
 
 /// Puts a new adapter on a model: first everything is made, then it is put in place, so an error
-/// changes nothing.
+/// changes nothing. A module that stands in several places is adapted once, and stays one module.
 template <class T>
 class AdapterPlan {
  public:
   AdapterPlan(Module<T>& module, const LoRAConfig& config, Generator& generator,
               const std::string& name)
-      : name_(name) {
+      : name_(name), config_(config), generator_(generator) {
     check_lora_config(config);
     const std::vector<std::string> taken = adapter_names(module);
     if (std::find(taken.begin(), taken.end(), name) != taken.end()) {
       throw ValueError("add_adapter: the model already has an adapter named \"" + name + "\"");
     }
-    std::vector<std::string> linears, modules;
+    std::vector<std::string> adaptable, modules;
     for_each_child(module, "", [&](const std::string& path, Child<T>& child) {
       modules.push_back(path);
       if (matches_any(config.modules_to_save, path)) {
-        copies_.push_back(&child);
-      } else if (base_of(child)) {
-        linears.push_back(path);
-        plan_linear(path, child, config, generator);
+        plan_copy(child);
+      } else if (const std::shared_ptr<Module<T>> base = adaptable_base(child)) {
+        adaptable.push_back(path);
+        plan_layer(path, child, base);
       }
     });
-    require_matches("target_modules", config.target_modules, "Linear", linears);
-    require_matches("exclude_modules", config.exclude_modules, "Linear", linears);
+    require_matches("target_modules", config.target_modules, "layer to adapt", adaptable);
+    require_matches("exclude_modules", config.exclude_modules, "layer to adapt", adaptable);
     for (const auto& entry : config.rank_pattern) {
-      require_matches("rank_pattern", {entry.first}, "Linear", linears);
+      require_matches("rank_pattern", {entry.first}, "layer to adapt", adaptable);
     }
     for (const auto& entry : config.alpha_pattern) {
-      require_matches("alpha_pattern", {entry.first}, "Linear", linears);
+      require_matches("alpha_pattern", {entry.first}, "layer to adapt", adaptable);
     }
     require_matches("modules_to_save", config.modules_to_save, "module", modules);
     if (paths.empty()) throw ValueError("adapt: the model has no Linear to adapt");
-    make_layers();
   }
 
   void put_in_place() {
-    for (std::size_t i = 0; i < adapters_.size(); ++i) {
-      layers_[i]->insert(std::move(adapters_[i].second));
-      adapters_[i].first->module = layers_[i];
+    for (Layer& planned : layers_) {
+      if (auto* const linear = dynamic_cast<LoRALinear<T>*>(planned.layer.get())) {
+        linear->insert(std::move(planned.adapter));
+      } else {
+        planned.layer->insert(std::move(planned.adapter));
+      }
+      for (Child<T>* place : planned.places) place->module = planned.layer;
     }
-    for (std::size_t i = 0; i < copies_.size(); ++i) {
-      with_copies_[i]->insert(name_, std::move(new_copies_[i]));
-      copies_[i]->module = with_copies_[i];
+    for (Copy& planned : copies_) {
+      planned.layer->insert(name_, std::move(planned.copy));
+      for (Child<T>* place : planned.places) place->module = planned.layer;
     }
   }
 
   std::vector<std::string> paths;  ///< of the layers with low-rank updates
 
  private:
-  static std::shared_ptr<Linear<T>> base_of(const Child<T>& child) {
-    if (auto adapted = std::dynamic_pointer_cast<LoRALinear<T>>(child.module)) {
-      return adapted->shared_base();
-    }
-    return std::dynamic_pointer_cast<Linear<T>>(child.module);
+  struct Layer {
+    std::shared_ptr<Module<T>> base;
+    std::shared_ptr<LoRALayer<T>> layer;
+    std::unique_ptr<LoRAAdapter<T>> adapter;
+    std::vector<Child<T>*> places;
+  };
+  struct Copy {
+    std::shared_ptr<ModuleToSave<T>> layer;
+    std::shared_ptr<Module<T>> copy;
+    std::vector<Child<T>*> places;
+  };
+
+  // The layer itself, without the adapters that it may have; null where it can have none.
+  static std::shared_ptr<Module<T>> adaptable_base(const Child<T>& child) {
+    const auto adapted = std::dynamic_pointer_cast<LoRALayer<T>>(child.module);
+    std::shared_ptr<Module<T>> base = adapted ? adapted->base_module() : child.module;
+    const bool can_be_adapted =
+        dynamic_cast<Linear<T>*>(base.get()) || dynamic_cast<Adaptable<T>*>(base.get());
+    return can_be_adapted ? base : nullptr;
   }
 
-  void plan_linear(const std::string& path, Child<T>& child, const LoRAConfig& config,
-                   Generator& generator) {
-    const std::shared_ptr<Linear<T>> base = base_of(child);
-    const bool is_target =
-        (config.target_modules.empty() || matches_any(config.target_modules, path)) &&
-        !matches_any(config.exclude_modules, path);
-    if (is_target) {
-      adapters_.emplace_back(&child, make_lora_adapter(*base, config.at(path), generator, name_));
+  void plan_layer(const std::string& path, Child<T>& child,
+                  const std::shared_ptr<Module<T>>& base) {
+    for (Layer& planned : layers_) {
+      if (planned.base != base) continue;
+      planned.places.push_back(&child);
+      return;
+    }
+    auto* const linear = dynamic_cast<Linear<T>*>(base.get());
+    std::unique_ptr<LoRAAdapter<T>> adapter;
+    if (is_target(path, linear != nullptr)) {
+      const LoRAConfig config = config_.at(path);
+      adapter = linear ? make_lora_adapter(*linear, config, generator_, name_)
+                       : dynamic_cast<Adaptable<T>&>(*base).make_adapter(config, generator_, name_);
       paths.push_back(path);
-    } else if (config.bias == LoRABias::all && base->has_bias()) {
-      auto bias_alone = std::make_unique<LoRAAdapter<T>>();
-      bias_alone->name = name_;
-      bias_alone->bias.value = base->bias.value;
-      adapters_.emplace_back(&child, std::move(bias_alone));
+    } else if (linear && config_.bias == LoRABias::all && linear->has_bias()) {
+      adapter = std::make_unique<LoRAAdapter<T>>();
+      adapter->name = name_;
+      adapter->bias.value = linear->bias.value;
+    } else {
+      return;
     }
+    auto layer = std::dynamic_pointer_cast<LoRALayer<T>>(child.module);
+    if (!layer && linear) {
+      layer = std::make_shared<LoRALinear<T>>(std::static_pointer_cast<Linear<T>>(base));
+    } else if (!layer) {
+      layer = dynamic_cast<Adaptable<T>&>(*base).make_adapted(base);
+    }
+    layers_.push_back({base, std::move(layer), std::move(adapter), {&child}});
   }
 
-  void make_layers() {
-    for (const auto& [child, adapter] : adapters_) {
-      auto layer = std::dynamic_pointer_cast<LoRALinear<T>>(child->module);
-      layers_.push_back(layer ? layer : std::make_shared<LoRALinear<T>>(base_of(*child)));
+  bool is_target(const std::string& path, bool is_linear) const {
+    const auto names_it = [&](const ModulePattern& pattern) {
+      return (is_linear || !pattern.means_all_linear()) && pattern.matches(path);
+    };
+    const auto& targets = config_.target_modules;
+    const bool is_named =
+        targets.empty() ? is_linear : std::any_of(targets.begin(), targets.end(), names_it);
+    return is_named && !matches_any(config_.exclude_modules, path);
+  }
+
+  void plan_copy(Child<T>& child) {
+    for (Copy& planned : copies_) {
+      if (planned.places.front()->module != child.module) continue;
+      planned.places.push_back(&child);
+      return;
     }
-    for (const Child<T>* child : copies_) {
-      auto layer = std::dynamic_pointer_cast<ModuleToSave<T>>(child->module);
-      if (!layer) layer = std::make_shared<ModuleToSave<T>>(child->module);
-      new_copies_.push_back(layer->original().clone());
-      with_copies_.push_back(std::move(layer));
-    }
+    auto layer = std::dynamic_pointer_cast<ModuleToSave<T>>(child.module);
+    if (!layer) layer = std::make_shared<ModuleToSave<T>>(child.module);
+    copies_.push_back({layer, layer->original().clone(), {&child}});
   }
 
   static void require_matches(const char* key, const std::vector<ModulePattern>& patterns,
@@ -127,12 +167,11 @@ class AdapterPlan {
     }
   }
 
-  std::string name_;
-  std::vector<std::pair<Child<T>*, std::unique_ptr<LoRAAdapter<T>>>> adapters_;
-  std::vector<std::shared_ptr<LoRALinear<T>>> layers_;
-  std::vector<Child<T>*> copies_;
-  std::vector<std::shared_ptr<ModuleToSave<T>>> with_copies_;
-  std::vector<std::shared_ptr<Module<T>>> new_copies_;
+  const std::string name_;
+  const LoRAConfig& config_;
+  Generator& generator_;
+  std::vector<Layer> layers_;
+  std::vector<Copy> copies_;
 };
 
 }  // namespace lora::inline v0::detail

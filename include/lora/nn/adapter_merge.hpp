@@ -9,7 +9,6 @@
 #include <vector>
 
 #include <lora/detail/weight_change.hpp>
-#include <lora/nn/linear.hpp>
 #include <lora/nn/lora_adapter.hpp>
 #include <lora/ops/elementwise.hpp>
 #include <lora/tensor.hpp>
@@ -34,6 +33,29 @@ std::vector<double> dora_gain(const Tensor<T>& w, const Tensor<T>& a, const Tens
   return gain;
 }
 
+/// What adapters change of a layer: a weight that is a matrix (O, I) with a bias (O,) or none, as a
+/// Linear's and, its kernels laid out in rows, a convolution's. The table of an Embedding is the
+/// transpose of such a matrix.
+template <class T>
+struct AdaptedWeight {
+  Tensor<T>& weight;
+  const Tensor<T>* bias;
+  bool is_transposed = false;
+};
+
+/// x (rows, the rest in a row), or its transpose; on the CPU.
+template <class T>
+Tensor<T> as_factor(const Tensor<T>& x, bool transpose) {
+  Tensor<T> factor = x.to(Device::cpu);
+  factor.reshape({x.dim(0), x.numel() / x.dim(0)});
+  if (!transpose) return factor;
+  Tensor<T> transposed({factor.dim(1), factor.dim(0)});
+  for (index_t i = 0; i < factor.dim(0); ++i) {
+    for (index_t j = 0; j < factor.dim(1); ++j) transposed(j, i) = factor(i, j);
+  }
+  return transposed;
+}
+
 /// An update of a layer's weight that can be taken out again. A class of virtual functions, so that
 /// only merging compiles what they do.
 template <class T>
@@ -43,8 +65,8 @@ class WeightUpdate {
 
   /// Changes W by the update of the adapters, as they are now, or nothing and returns false where
   /// the result would not be finite.
-  virtual bool put_in(Linear<T>& base, std::span<LoRAAdapter<T>* const> adapters) = 0;
-  virtual void take_out(Linear<T>& base) = 0;
+  virtual bool put_in(const AdaptedWeight<T>& base, std::span<LoRAAdapter<T>* const> adapters) = 0;
+  virtual void take_out(const AdaptedWeight<T>& base) = 0;
 
   /// Turns a copy of the changed W, on the CPU, into W.
   virtual void revert(Tensor<T>& weight) const = 0;
@@ -56,32 +78,40 @@ template <class T>
 class AdapterMerge final : public WeightUpdate<T> {
  public:
   /// Changes `weight`, a copy of the base's on the CPU.
-  MergeError apply(const Linear<T>& base, std::span<LoRAAdapter<T>* const> adapters,
+  MergeError apply(const AdaptedWeight<T>& base, std::span<LoRAAdapter<T>* const> adapters,
                    Tensor<T>& weight) {
-    change_.emplace(make_change(adapters, weight));
+    const Shape shape = weight.shape();
+    weight.reshape({shape[0], shape.numel() / shape[0]});
+    change_.emplace(make_change(base, adapters, weight));
     this->bias = make_bias(base, adapters);
     MergeError error = change_->apply(weight);
+    weight.reshape(shape);
     const Tensor<T> bias = this->bias.to(Device::cpu);
     for (const T b : bias.span()) error.finite = error.finite && std::isfinite(b);
     return error;
   }
 
-  bool put_in(Linear<T>& base, std::span<LoRAAdapter<T>* const> adapters) override {
-    Tensor<T>& value = base.weight.value;
+  bool put_in(const AdaptedWeight<T>& base, std::span<LoRAAdapter<T>* const> adapters) override {
+    Tensor<T>& value = base.weight;
     Tensor<T> weight = value.to(Device::cpu);
     if (!apply(base, adapters, weight).finite) return false;
     store(weight, value);
     return true;
   }
 
-  void take_out(Linear<T>& base) override {
-    Tensor<T>& value = base.weight.value;
+  void take_out(const AdaptedWeight<T>& base) override {
+    Tensor<T>& value = base.weight;
     Tensor<T> weight = value.to(Device::cpu);
     revert(weight);
     store(weight, value);
   }
 
-  void revert(Tensor<T>& weight) const override { change_->revert(weight); }
+  void revert(Tensor<T>& weight) const override {
+    const Shape shape = weight.shape();
+    weight.reshape({shape[0], shape.numel() / shape[0]});
+    change_->revert(weight);
+    weight.reshape(shape);
+  }
 
  private:
   // Where W lies, so that taking an update out cannot fail for want of memory there.
@@ -90,7 +120,8 @@ class AdapterMerge final : public WeightUpdate<T> {
                static_cast<std::size_t>(weight.numel()) * sizeof(T));
   }
 
-  static WeightChange<T> make_change(std::span<LoRAAdapter<T>* const> adapters,
+  static WeightChange<T> make_change(const AdaptedWeight<T>& base,
+                                     std::span<LoRAAdapter<T>* const> adapters,
                                      const Tensor<T>& weight) {
     std::vector<typename WeightChange<T>::Term> terms;
     std::vector<double> row_factor;
@@ -98,7 +129,9 @@ class AdapterMerge final : public WeightUpdate<T> {
     for (const LoRAAdapter<T>* adapter : adapters) {
       if (adapter->rank() == 0) continue;
       const auto add = [&](const Tensor<T>& a, const Tensor<T>& b, double factor) {
-        terms.push_back({a.to(Device::cpu), b.to(Device::cpu), std::vector(rows, factor)});
+        const bool transpose = base.is_transposed;
+        terms.push_back({as_factor(transpose ? b : a, transpose),
+                         as_factor(transpose ? a : b, transpose), std::vector(rows, factor)});
       };
       add(adapter->lora_A.value, adapter->lora_B.value, adapter->scaling());
       if (adapter->has_initial_values()) {
@@ -116,7 +149,8 @@ class AdapterMerge final : public WeightUpdate<T> {
     return {std::move(terms), std::move(row_factor)};
   }
 
-  static Tensor<T> make_bias(const Linear<T>& base, std::span<LoRAAdapter<T>* const> adapters) {
+  static Tensor<T> make_bias(const AdaptedWeight<T>& base,
+                             std::span<LoRAAdapter<T>* const> adapters) {
     Tensor<T> bias;
     for (const LoRAAdapter<T>* adapter : adapters) {
       if (!adapter->bias.value.empty()) bias = adapter->bias.value;
@@ -124,7 +158,7 @@ class AdapterMerge final : public WeightUpdate<T> {
     for (const LoRAAdapter<T>* adapter : adapters) {
       const Tensor<T>& change = adapter->lora_B_bias.value;
       if (change.empty()) continue;
-      if (bias.empty() && base.has_bias()) bias = base.bias.value;
+      if (bias.empty() && base.bias) bias = *base.bias;
       if (bias.empty()) bias = Tensor<T>(change.shape(), change.device());
       ops::add_scaled(change, bias, adapter->scaling());
     }

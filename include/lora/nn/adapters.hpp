@@ -30,16 +30,25 @@ void for_each_child(Module<T>& module, const std::string& prefix, const Visit& v
   }
 }
 
-/// Every layer of type Layer, `module` itself among them, with its path.
+}  // namespace lora::inline v0::detail
+
+namespace lora::inline v0 {
+
+/// Every layer of type Layer, `module` itself among them, with its path:
+/// layers_of<LoRALinear<float>>(net).
 template <class Layer, class T>
 std::vector<std::pair<std::string, Layer*>> layers_of(Module<T>& module) {
   std::vector<std::pair<std::string, Layer*>> layers;
   if (auto* layer = dynamic_cast<Layer*>(&module)) layers.emplace_back("", layer);
-  for_each_child(module, "", [&](const std::string& path, Child<T>& child) {
+  detail::for_each_child(module, "", [&](const std::string& path, Child<T>& child) {
     if (auto* layer = dynamic_cast<Layer*>(child.module.get())) layers.emplace_back(path, layer);
   });
   return layers;
 }
+
+}  // namespace lora::inline v0
+
+namespace lora::inline v0::detail {
 
 [[noreturn]] LORA_NEVER_INLINE inline void throw_unknown_adapter(
     const char* what, const std::string& name, const std::vector<std::string>& names) {
@@ -53,16 +62,16 @@ std::vector<std::pair<std::string, Layer*>> layers_of(Module<T>& module) {
 
 namespace lora::inline v0 {
 
-/// Every adapted Linear of `module`, with its path.
+/// Every layer of `module` with low-rank adapters, with its path.
 template <class T>
-std::vector<std::pair<std::string, LoRALinear<T>*>> lora_layers(Module<T>& module) {
-  return detail::layers_of<LoRALinear<T>>(module);
+std::vector<std::pair<std::string, LoRALayer<T>*>> lora_layers(Module<T>& module) {
+  return layers_of<LoRALayer<T>>(module);
 }
 
 /// Every layer of `module` that adapters change, with its path.
 template <class T>
 std::vector<std::pair<std::string, AdaptedModule<T>*>> adapted_modules(Module<T>& module) {
-  return detail::layers_of<AdaptedModule<T>>(module);
+  return layers_of<AdaptedModule<T>>(module);
 }
 
 /// The names of the model's adapters: those of the first layer in the order in which they were
@@ -204,7 +213,7 @@ class ScopedAdapterIds {
     const Device device = parameters.empty() ? Device::cpu : parameters.front()->value.device();
     ids_.of_sample = Tensor<std::int32_t>({static_cast<index_t>(ids.size())}, ids).to(device);
     for (const auto& [path, layer] : adapted_modules(module)) layer->require_rows_can_differ();
-    for (const auto& [path, layer] : lora_layers(module)) layer->run_together();
+    for (const auto& [path, layer] : layers_of<LoRALinear<T>>(module)) layer->run_together();
     for (const auto& [path, layer] : adapted_modules(module)) {
       layers_.emplace_back(layer, std::exchange(layer->ids_, &ids_));
     }

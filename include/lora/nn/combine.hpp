@@ -126,7 +126,7 @@ void add_weighted_adapter(Module<T>& module, const std::vector<std::string>& ada
 template <class T>
 void convert_to_lora(Module<T>& module, const std::string& name = "default") {
   detail::require_adapters("convert_to_lora", module, {name});
-  for (const auto& [path, layer] : lora_layers(module)) {
+  for (const auto& [path, layer] : layers_of<LoRALinear<T>>(module)) {
     LoRAAdapter<T>* const adapter = layer->find_adapter(name);
     if (!adapter || !adapter->has_initial_values()) continue;
     detail::LowRankSum<T> sum(layer->base().in_features(), layer->base().out_features());

@@ -21,8 +21,8 @@ namespace lora::inline v0 {
 template <class T>
 struct LoRAAdapter {
   std::string name;
-  Parameter<T> lora_A;       ///< (R, I)
-  Parameter<T> lora_B;       ///< (O, R)
+  Parameter<T> lora_A;       ///< (R, I); of a convolution (R, C, KH, KW), of an embedding (R, V)
+  Parameter<T> lora_B;       ///< (O, R); of a convolution (O, R/groups, 1, 1)
   Parameter<T> lora_B_bias;  ///< (O,) with LoRAConfig::lora_bias, else empty
   Parameter<T> magnitude;    ///< (O,) with LoRAConfig::use_dora, else empty
   Parameter<T> bias;         ///< (O,) the layer's bias with this adapter, where it has its own
@@ -36,6 +36,7 @@ struct LoRAAdapter {
   bool active = false;  ///< whether the layer adds it; says nothing about what is trained
   double dropout = 0;
   std::uint64_t dropout_seed = 0;
+  bool of_embedding = false;  ///< whose A and B PEFT names in another way
 
   index_t rank() const noexcept { return lora_A.value.empty() ? 0 : lora_A.value.dim(0); }
   double scaling() const noexcept { return scale * strength; }
@@ -56,8 +57,8 @@ struct LoRAAdapter {
     const auto show = [&](const char* before, const char* after, Parameter<T>& parameter) {
       if (!parameter.value.empty()) visit((before + name + after).c_str(), parameter);
     };
-    show("lora_A.", ".weight", lora_A);
-    show("lora_B.", ".weight", lora_B);
+    show(of_embedding ? "lora_embedding_A." : "lora_A.", of_embedding ? "" : ".weight", lora_A);
+    show(of_embedding ? "lora_embedding_B." : "lora_B.", of_embedding ? "" : ".weight", lora_B);
     show("lora_B.", ".bias", lora_B_bias);
     show("lora_magnitude_vector.", ".weight", magnitude);
     show("lora_bias.", ".bias", bias);
@@ -68,7 +69,7 @@ namespace detail {
 
 [[noreturn]] LORA_NEVER_INLINE inline void throw_no_rank(index_t rank, const std::string& layer,
                                                          index_t largest) {
-  throw ValueError("LoRALinear: rank " + std::to_string(rank) + " for " + layer +
+  throw ValueError("LoRAConfig: r is " + std::to_string(rank) + " for " + layer +
                    ": expected 1 to " + std::to_string(largest));
 }
 

@@ -70,7 +70,7 @@ MergeReport merge(Module<T>& module, const MergeOptions& options = {}) {
   }
   if (!faults.empty()) throw ValueError("merge: nothing was merged: " + faults.substr(2));
 
-  std::vector<LoRALinear<T>*> done;
+  std::vector<LoRALayer<T>*> done;
   try {
     for (const auto& [path, layer] : lora_layers(module)) {
       if (layer->merged()) continue;
@@ -78,7 +78,7 @@ MergeReport merge(Module<T>& module, const MergeOptions& options = {}) {
       done.push_back(layer);
     }
   } catch (...) {
-    for (LoRALinear<T>* layer : done) layer->unmerge();
+    for (LoRALayer<T>* layer : done) layer->unmerge();
     throw;
   }
   return report;
