@@ -9,6 +9,8 @@
 #include <utility>
 
 #include <lora/lora.hpp>
+#include <lora/ops/copy_columns.hpp>
+#include <lora/ops/embedding.hpp>
 
 namespace lora_test {
 
@@ -134,6 +136,11 @@ class HostBackend {
     set<&lora::cpu::multi_lora_backward_gain<float>>(table_.multi_lora_backward_gain);
     set<&lora::cpu::multi_lora_add_bias<float>>(table_.multi_lora_add_bias);
     set<&lora::cpu::multi_lora_backward_bias<float>>(table_.multi_lora_backward_bias);
+    set<&lora::cpu::embedding<float>>(table_.embedding);
+    set<&lora::cpu::embedding_backward<float>>(table_.embedding_backward);
+    set<&lora::cpu::embedding_columns<float>>(table_.embedding_columns);
+    set<&lora::cpu::embedding_columns_backward<float>>(table_.embedding_columns_backward);
+    set<&lora::cpu::copy_columns<float>>(table_.copy_columns);
     lora::detail::cuda_backend = &table_;
   }
   HostBackend(const HostBackend&) = delete;

@@ -215,6 +215,15 @@ struct Backend {
   int (*multi_lora_add_bias)(ConstVector bias, Ids, std::int32_t id, Matrix y, Stream);
   int (*multi_lora_backward_bias)(ConstMatrix dy, Ids, std::int32_t id, Vector db, bool accumulate,
                                   Stream);
+
+  int (*embedding)(ConstVector indices, ConstMatrix weight, Matrix y, bool accumulate, Stream);
+  int (*embedding_backward)(ConstMatrix dy, ConstVector indices, Matrix dw, bool accumulate,
+                            Stream);
+  int (*embedding_columns)(ConstVector indices, ConstMatrix a, Matrix h, double scale, Stream);
+  int (*embedding_columns_backward)(ConstMatrix dh, ConstVector indices, Matrix da, double scale,
+                                    bool accumulate, Stream);
+
+  int (*copy_columns)(ConstMatrix x, Matrix y, Stream);
 };
 
 /// Null until <lora/cuda.hpp> registers the kernel library. Of default visibility, so that two

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -98,7 +99,8 @@ class Module {
 
   virtual std::span<Child<T>> children() { return {}; }
 
-  /// A copy that shares nothing with this module. Throws ValueError where a layer has no clone().
+  /// A copy that shares nothing with this module; what stands in it twice becomes two. Throws
+  /// ValueError where a layer has no clone().
   virtual std::shared_ptr<Module<T>> clone() const {
     throw ValueError(to_string() + " cannot be copied: it has no clone()");
   }
@@ -112,7 +114,8 @@ class Module {
   }
   void eval() { train(false); }
 
-  /// All parameters, of the children too, by dotted path and in order.
+  /// All parameters, of the children too, by dotted path and in order. One that several modules
+  /// share is there once, under its first path, as in PyTorch.
   std::vector<NamedParameter<T>> named_parameters() {
     std::vector<NamedParameter<T>> all;
     collect("", all);
@@ -156,7 +159,12 @@ class Module {
   virtual void do_backward(const Tensor<T>& dy, Saved<T>& saved, Tensor<T>* dx) = 0;
 
   void collect(const std::string& prefix, std::vector<NamedParameter<T>>& all) {
-    own_parameters([&](const char* name, Parameter<T>& p) { all.push_back({prefix + name, &p}); });
+    own_parameters([&](const char* name, Parameter<T>& p) {
+      const bool is_known =
+          std::any_of(all.begin(), all.end(),
+                      [&](const NamedParameter<T>& named) { return named.parameter == &p; });
+      if (!is_known) all.push_back({prefix + name, &p});
+    });
     for (const Child<T>& child : children()) child.module->collect(prefix + child.name + ".", all);
   }
 
