@@ -81,6 +81,8 @@ struct Simd {
   static constexpr int kWidth = Bytes / static_cast<int>(sizeof(T));
   typedef T Vector __attribute__((vector_size(Bytes)));
   typedef T InMemory __attribute__((vector_size(Bytes), aligned(sizeof(T)), may_alias));
+  using Integer = std::conditional_t<sizeof(T) == 4, std::int32_t, std::int64_t>;
+  typedef Integer Bits __attribute__((vector_size(Bytes), may_alias));
 
   /// A pointer, not a reference: clang takes for aligned what a function returns a reference to.
   static LORA_ALWAYS_INLINE const InMemory* at(const T* p) {
@@ -141,6 +143,13 @@ struct Simd {
     v = reinterpret_cast<Vector>(reinterpret_cast<Bits>(v) & keep);
   }
 
+  /// result = mask ? a : b in each element; the mask is what a comparison of vectors gives.
+  static LORA_ALWAYS_INLINE void select(const Bits& mask, const Vector& a, const Vector& b,
+                                        Vector& result) {
+    result = reinterpret_cast<Vector>((reinterpret_cast<Bits>(a) & mask) |
+                                      (reinterpret_cast<Bits>(b) & ~mask));
+  }
+
   /// c = a * b + c with one rounding. The baseline has no such instruction and rounds twice.
   static LORA_ALWAYS_INLINE void fma(const Vector& a, const Vector& b, Vector& c) {
     if constexpr (!Fused) {
@@ -195,8 +204,6 @@ struct Simd {
   }
 
   using Half = Simd<T, (kWidth > 2 ? Bytes / 2 : Bytes), Fused>;
-  using Integer = std::conditional_t<sizeof(T) == 4, std::int32_t, std::int64_t>;
-  typedef Integer Bits __attribute__((vector_size(Bytes), may_alias));
 
   template <std::size_t... I>
   static LORA_ALWAYS_INLINE void fold(const Vector& v, typename Half::Vector& half,
