@@ -9,6 +9,10 @@
 #include <utility>
 
 #include <lora/lora.hpp>
+#include <lora/ops/gelu.hpp>
+#include <lora/ops/layer_norm.hpp>
+#include <lora/ops/rms_norm.hpp>
+#include <lora/ops/silu.hpp>
 
 namespace lora_test {
 
@@ -134,6 +138,14 @@ class HostBackend {
     set<&lora::cpu::multi_lora_backward_gain<float>>(table_.multi_lora_backward_gain);
     set<&lora::cpu::multi_lora_add_bias<float>>(table_.multi_lora_add_bias);
     set<&lora::cpu::multi_lora_backward_bias<float>>(table_.multi_lora_backward_bias);
+    set<&lora::cpu::gelu<float>>(table_.gelu);
+    set<&lora::cpu::gelu_backward<float>>(table_.gelu_backward);
+    set<&lora::cpu::silu<float>>(table_.silu);
+    set<&lora::cpu::silu_backward<float>>(table_.silu_backward);
+    set<&lora::cpu::layer_norm<float>>(table_.layer_norm);
+    set<&lora::cpu::layer_norm_backward<float>>(table_.layer_norm_backward);
+    set<&lora::cpu::rms_norm<float>>(table_.rms_norm);
+    set<&lora::cpu::rms_norm_backward<float>>(table_.rms_norm_backward);
     lora::detail::cuda_backend = &table_;
   }
   HostBackend(const HostBackend&) = delete;

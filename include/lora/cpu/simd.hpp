@@ -19,6 +19,7 @@
 // never by value: their calling convention would depend on the instruction set.
 
 #define LORA_ALWAYS_INLINE __attribute__((always_inline)) inline
+#define LORA_INLINE_LAMBDA __attribute__((always_inline))
 #define LORA_NEVER_INLINE __attribute__((noinline))
 #define LORA_UNROLL _Pragma("GCC unroll 16")
 
