@@ -11,6 +11,10 @@
 #include <lora/lora.hpp>
 #include <lora/ops/copy_columns.hpp>
 #include <lora/ops/embedding.hpp>
+#include <lora/ops/gelu.hpp>
+#include <lora/ops/layer_norm.hpp>
+#include <lora/ops/rms_norm.hpp>
+#include <lora/ops/silu.hpp>
 
 namespace lora_test {
 
@@ -141,6 +145,14 @@ class HostBackend {
     set<&lora::cpu::embedding_columns<float>>(table_.embedding_columns);
     set<&lora::cpu::embedding_columns_backward<float>>(table_.embedding_columns_backward);
     set<&lora::cpu::copy_columns<float>>(table_.copy_columns);
+    set<&lora::cpu::gelu<float>>(table_.gelu);
+    set<&lora::cpu::gelu_backward<float>>(table_.gelu_backward);
+    set<&lora::cpu::silu<float>>(table_.silu);
+    set<&lora::cpu::silu_backward<float>>(table_.silu_backward);
+    set<&lora::cpu::layer_norm<float>>(table_.layer_norm);
+    set<&lora::cpu::layer_norm_backward<float>>(table_.layer_norm_backward);
+    set<&lora::cpu::rms_norm<float>>(table_.rms_norm);
+    set<&lora::cpu::rms_norm_backward<float>>(table_.rms_norm_backward);
     lora::detail::cuda_backend = &table_;
   }
   HostBackend(const HostBackend&) = delete;

@@ -19,6 +19,7 @@
 // never by value: their calling convention would depend on the instruction set.
 
 #define LORA_ALWAYS_INLINE __attribute__((always_inline)) inline
+#define LORA_INLINE_LAMBDA __attribute__((always_inline))
 #define LORA_NEVER_INLINE __attribute__((noinline))
 #define LORA_UNROLL _Pragma("GCC unroll 16")
 
@@ -81,6 +82,8 @@ struct Simd {
   static constexpr int kWidth = Bytes / static_cast<int>(sizeof(T));
   typedef T Vector __attribute__((vector_size(Bytes)));
   typedef T InMemory __attribute__((vector_size(Bytes), aligned(sizeof(T)), may_alias));
+  using Integer = std::conditional_t<sizeof(T) == 4, std::int32_t, std::int64_t>;
+  typedef Integer Bits __attribute__((vector_size(Bytes), may_alias));
 
   /// A pointer, not a reference: clang takes for aligned what a function returns a reference to.
   static LORA_ALWAYS_INLINE const InMemory* at(const T* p) {
@@ -141,6 +144,13 @@ struct Simd {
     v = reinterpret_cast<Vector>(reinterpret_cast<Bits>(v) & keep);
   }
 
+  /// result = mask ? a : b in each element; the mask is what a comparison of vectors gives.
+  static LORA_ALWAYS_INLINE void select(const Bits& mask, const Vector& a, const Vector& b,
+                                        Vector& result) {
+    result = reinterpret_cast<Vector>((reinterpret_cast<Bits>(a) & mask) |
+                                      (reinterpret_cast<Bits>(b) & ~mask));
+  }
+
   /// c = a * b + c with one rounding. The baseline has no such instruction and rounds twice.
   static LORA_ALWAYS_INLINE void fma(const Vector& a, const Vector& b, Vector& c) {
     if constexpr (!Fused) {
@@ -195,8 +205,6 @@ struct Simd {
   }
 
   using Half = Simd<T, (kWidth > 2 ? Bytes / 2 : Bytes), Fused>;
-  using Integer = std::conditional_t<sizeof(T) == 4, std::int32_t, std::int64_t>;
-  typedef Integer Bits __attribute__((vector_size(Bytes), may_alias));
 
   template <std::size_t... I>
   static LORA_ALWAYS_INLINE void fold(const Vector& v, typename Half::Vector& half,

@@ -224,6 +224,20 @@ struct Backend {
                                     bool accumulate, Stream);
 
   int (*copy_columns)(ConstMatrix x, Matrix y, Stream);
+
+  int (*gelu)(ConstVector x, Vector y, GELUApproximation, Stream);
+  int (*gelu_backward)(ConstVector x, ConstVector dy, Vector dx, GELUApproximation, Stream);
+  int (*silu)(ConstVector x, Vector y, Stream);
+  int (*silu_backward)(ConstVector x, ConstVector dy, Vector dx, Stream);
+
+  int (*layer_norm)(ConstMatrix x, ConstVector weight, ConstVector bias, Matrix y, Vector mean,
+                    Vector inv_std, double eps, Stream);
+  int (*layer_norm_backward)(ConstMatrix dy, ConstMatrix x, ConstVector weight, ConstVector mean,
+                             ConstVector inv_std, Matrix dx, Vector dweight, Vector dbias,
+                             bool accumulate_weight, bool accumulate_bias, Stream);
+  int (*rms_norm)(ConstMatrix x, ConstVector weight, Matrix y, Vector inv_rms, double eps, Stream);
+  int (*rms_norm_backward)(ConstMatrix dy, ConstMatrix x, ConstVector weight, ConstVector inv_rms,
+                           Matrix dx, Vector dweight, bool accumulate, Stream);
 };
 
 /// Null until <lora/cuda.hpp> registers the kernel library. Of default visibility, so that two
