@@ -88,7 +88,9 @@ inline std::string peft_key(std::string path, const std::string& adapter, bool h
     return true;
   };
   const std::string name = "." + adapter + ".";
-  replace("lora_A" + name, "lora_A.") || replace("lora_B" + name, "lora_B.") ||
+  replace("lora_embedding_A." + adapter, "lora_embedding_A") ||
+      replace("lora_embedding_B." + adapter, "lora_embedding_B") ||
+      replace("lora_A" + name, "lora_A.") || replace("lora_B" + name, "lora_B.") ||
       replace("lora_magnitude_vector" + name + "weight", "lora_magnitude_vector") ||
       replace("lora_bias" + name, has_rank ? "base_layer." : "") ||
       replace("modules_to_save" + name, "");

@@ -60,7 +60,10 @@ class AdapterPlan {
       require_matches("alpha_pattern", {entry.first}, "layer to adapt", adaptable);
     }
     require_matches("modules_to_save", config.modules_to_save, "module", modules);
-    if (paths.empty()) throw ValueError("adapt: the model has no Linear to adapt");
+    if (paths.empty())
+      throw ValueError(
+          "adapt: the model has no Linear to adapt, and target_modules names no other "
+          "layer");
   }
 
   void put_in_place() {

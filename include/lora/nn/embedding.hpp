@@ -7,6 +7,7 @@
 #include <string>
 
 #include <lora/error.hpp>
+#include <lora/nn/adaptable.hpp>
 #include <lora/nn/module.hpp>
 #include <lora/ops/embedding.hpp>
 #include <lora/random.hpp>
@@ -18,7 +19,7 @@ namespace lora::inline v0 {
 /// Indices are whole numbers in the model's element type; ops/embedding.hpp says what becomes of
 /// others. An index has no gradient, so this stands where nothing learns below.
 template <class T>
-class Embedding final : public Module<T> {
+class Embedding final : public Adaptable<T> {
  public:
   /// W starts normal with mean 0 and standard deviation 1, as that of torch.nn.Embedding; with a
   /// TorchGenerator the numbers are PyTorch's as nearly as TorchGenerator says. Throws ValueError
@@ -48,6 +49,19 @@ class Embedding final : public Module<T> {
     visit("weight", weight);
   }
 
+  std::shared_ptr<LoRALayer<T>> make_adapted(std::shared_ptr<Module<T>> self) const override;
+  std::unique_ptr<LoRAAdapter<T>> make_adapter(const LoRAConfig& config, Generator& generator,
+                                               const std::string& name) const override;
+
+  /// Adds to the gradient of the weight, if it is trainable.
+  void accumulate_gradients(const Tensor<T>& dy, const Tensor<T>& indices) {
+    if (!weight.trainable) return;
+    weight.grad.accumulate_with([&](Tensor<T>& dense, bool add) {
+      if (!add) dense.resize(weight.value.shape(), weight.value.device());
+      ops::embedding_backward(dy, indices, dense, add);
+    });
+  }
+
   Parameter<T> weight;  ///< (V, D)
 
  private:
@@ -62,12 +76,10 @@ class Embedding final : public Module<T> {
                        ": its input, an index, has no gradient; pass no dx, and let " +
                        "nothing in front of it learn");
     }
-    if (!weight.trainable) return;
-    weight.grad.accumulate_with([&](Tensor<T>& dense, bool add) {
-      if (!add) dense.resize(weight.value.shape(), weight.value.device());
-      ops::embedding_backward(dy, *saved.input, dense, add);
-    });
+    accumulate_gradients(dy, *saved.input);
   }
 };
 
 }  // namespace lora::inline v0
+
+#include <lora/nn/lora_embedding.hpp>

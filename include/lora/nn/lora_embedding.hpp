@@ -73,7 +73,8 @@ class LoRAEmbedding final : public LoRALayer<T> {
 
   void do_backward(const Tensor<T>& dy, Saved<T>& saved, Tensor<T>* dx) override {
     this->require_apart_from_weight();
-    base_->backward(dy, saved, dx);
+    if (dx) return base_->backward(dy, saved, dx);  // which says why not
+    base_->accumulate_gradients(dy, *saved.input);
     if (runs_base()) return;
     for (std::size_t i = 0; i < this->active().size(); ++i) {
       LoRAAdapter<T>& adapter = *this->active()[i];
