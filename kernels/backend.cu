@@ -76,6 +76,11 @@ const Backend* cuda_backend_table(HeaderVersion) noexcept {
       .multi_lora_backward_gain = cuda::multi_lora_backward_gain,
       .multi_lora_add_bias = cuda::multi_lora_add_bias,
       .multi_lora_backward_bias = cuda::multi_lora_backward_bias,
+      .embedding = cuda::embedding,
+      .embedding_backward = cuda::embedding_backward,
+      .embedding_columns = cuda::embedding_columns,
+      .embedding_columns_backward = cuda::embedding_columns_backward,
+      .copy_columns = cuda::copy_columns,
   };
   return &kTable;
 }

@@ -130,4 +130,15 @@ int dora_scale_rows(ConstVector gains, Matrix w, void* stream);
 int dropout(ConstVector x, Vector y, DropoutMask mask, void* stream);
 int dropout_add(ConstVector x, ConstVector relu_output, Vector y, DropoutMask mask, void* stream);
 
+// embedding.cu
+int embedding(ConstVector indices, ConstMatrix weight, Matrix y, bool accumulate, void* stream);
+int embedding_backward(ConstMatrix dy, ConstVector indices, Matrix dw, bool accumulate,
+                       void* stream);
+int embedding_columns(ConstVector indices, ConstMatrix a, Matrix h, double scale, void* stream);
+int embedding_columns_backward(ConstMatrix dh, ConstVector indices, Matrix da, double scale,
+                               bool accumulate, void* stream);
+
+// copy_columns.cu
+int copy_columns(ConstMatrix x, Matrix y, void* stream);
+
 }  // namespace lora::inline v0::cuda

@@ -79,6 +79,17 @@ __device__ __forceinline__ void for_each_pack(std::int64_t size, const F& f) {
   }
 }
 
+/// The same, with the elements shared among the threads of the block.
+template <int kWidth, class F>
+__device__ __forceinline__ void for_each_pack_of_block(std::int64_t size, const F& f) {
+  const std::int64_t packs = size / kWidth;
+  for (std::int64_t i = threadIdx.x; i < packs; i += blockDim.x) f(Width<kWidth>{}, i * kWidth);
+  if constexpr (kWidth > 1) {
+    const std::int64_t i = packs * kWidth + threadIdx.x;
+    if (i < size) f(Width<1>{}, i);
+  }
+}
+
 /// Whether all of these addresses are multiples of 16. Null is.
 template <class... Pointers>
 bool are_aligned(const Pointers*... pointers) {

@@ -15,8 +15,9 @@ namespace lora::inline v0 {
 /// the one whose backward pass is running.
 ///
 /// Chen et al., "Training Deep Nets with Sublinear Memory Cost", arXiv 1604.06174. Layers that draw
-/// random numbers draw the same ones again (Saved::repeats). Memory is allocated and given back in
-/// each pass. What the children change while they run, they change twice.
+/// random numbers draw the same ones again (Saved::repeats). What the children change in themselves
+/// while they run, they change twice. Memory is allocated and given back in each pass, so a Graph
+/// cannot record one.
 template <class T>
 class Recompute final : public Container<T, Recompute<T>> {
  public:
