@@ -76,6 +76,14 @@ const Backend* cuda_backend_table(HeaderVersion) noexcept {
       .multi_lora_backward_gain = cuda::multi_lora_backward_gain,
       .multi_lora_add_bias = cuda::multi_lora_add_bias,
       .multi_lora_backward_bias = cuda::multi_lora_backward_bias,
+      .gelu = cuda::gelu,
+      .gelu_backward = cuda::gelu_backward,
+      .silu = cuda::silu,
+      .silu_backward = cuda::silu_backward,
+      .layer_norm = cuda::layer_norm,
+      .layer_norm_backward = cuda::layer_norm_backward,
+      .rms_norm = cuda::rms_norm,
+      .rms_norm_backward = cuda::rms_norm_backward,
   };
   return &kTable;
 }
