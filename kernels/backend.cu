@@ -81,6 +81,14 @@ const Backend* cuda_backend_table(HeaderVersion) noexcept {
       .embedding_columns = cuda::embedding_columns,
       .embedding_columns_backward = cuda::embedding_columns_backward,
       .copy_columns = cuda::copy_columns,
+      .gelu = cuda::gelu,
+      .gelu_backward = cuda::gelu_backward,
+      .silu = cuda::silu,
+      .silu_backward = cuda::silu_backward,
+      .layer_norm = cuda::layer_norm,
+      .layer_norm_backward = cuda::layer_norm_backward,
+      .rms_norm = cuda::rms_norm,
+      .rms_norm_backward = cuda::rms_norm_backward,
   };
   return &kTable;
 }

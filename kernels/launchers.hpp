@@ -140,5 +140,23 @@ int embedding_columns_backward(ConstMatrix dh, ConstVector indices, Matrix da, d
 
 // copy_columns.cu
 int copy_columns(ConstMatrix x, Matrix y, void* stream);
+// gelu.cu
+int gelu(ConstVector x, Vector y, GELUApproximation approximation, void* stream);
+int gelu_backward(ConstVector x, ConstVector dy, Vector dx, GELUApproximation approximation,
+                  void* stream);
+
+// silu.cu
+int silu(ConstVector x, Vector y, void* stream);
+int silu_backward(ConstVector x, ConstVector dy, Vector dx, void* stream);
+
+// norm.cu
+int layer_norm(ConstMatrix x, ConstVector weight, ConstVector bias, Matrix y, Vector mean,
+               Vector inv_std, double eps, void* stream);
+int layer_norm_backward(ConstMatrix dy, ConstMatrix x, ConstVector weight, ConstVector mean,
+                        ConstVector inv_std, Matrix dx, Vector dweight, Vector dbias,
+                        bool accumulate_weight, bool accumulate_bias, void* stream);
+int rms_norm(ConstMatrix x, ConstVector weight, Matrix y, Vector inv_rms, double eps, void* stream);
+int rms_norm_backward(ConstMatrix dy, ConstMatrix x, ConstVector weight, ConstVector inv_rms,
+                      Matrix dx, Vector dweight, bool accumulate, void* stream);
 
 }  // namespace lora::inline v0::cuda

@@ -183,4 +183,32 @@ inline std::string to_string(const GatherConfig& c) {
          std::to_string(c.width) + " pixels each";
 }
 
+/// Sums over rows of products of two matrices: a block for 32 columns of a chunk of the rows.
+struct NormSumsConfig {
+  unsigned blocks;  // of columns
+  unsigned chunks;
+
+  bool operator==(const NormSumsConfig&) const = default;
+};
+
+constexpr int kNormSumWarps = 8;
+
+/// A warp sums eight rows or more, and there are about a thousand blocks where there is work for
+/// them.
+inline NormSumsConfig norm_sums_config(std::int64_t rows, std::int64_t cols) {
+  constexpr std::int64_t kRows = 8 * kNormSumWarps;
+  constexpr std::int64_t kBlocks = 1024;
+  constexpr std::int64_t kMostChunks = 128;
+  const std::int64_t blocks = divide_up(cols, 32);
+  const std::int64_t wanted = divide_up(kBlocks, std::max<std::int64_t>(1, blocks));
+  const std::int64_t chunks =
+      std::clamp<std::int64_t>(std::min(wanted, rows / kRows), 1, kMostChunks);
+  return {static_cast<unsigned>(blocks), static_cast<unsigned>(chunks)};
+}
+
+inline std::string to_string(const NormSumsConfig& c) {
+  return std::to_string(c.blocks) + " blocks of columns x " + std::to_string(c.chunks) +
+         " chunks of rows";
+}
+
 }  // namespace lora::inline v0::cuda

@@ -57,3 +57,12 @@ TEST_CASE("a config prints itself", "[tuning]") {
   CHECK(to_string(gather_config({10, 784, 132}, true)) ==
         "10 blocks of 224 threads, 4 pixels each");
 }
+
+TEST_CASE("sums of a norm's gradients: chunks of rows where columns are few", "[tuning]") {
+  CHECK(norm_sums_config(0, 10) == NormSumsConfig{1, 1});
+  CHECK(norm_sums_config(127, 10) == NormSumsConfig{1, 1});
+  CHECK(norm_sums_config(128, 33) == NormSumsConfig{2, 2});
+  CHECK(norm_sums_config(4096, 1024) == NormSumsConfig{32, 32});
+  CHECK(norm_sums_config(1 << 20, 64) == NormSumsConfig{2, 128});
+  CHECK(norm_sums_config(8192, 65536) == NormSumsConfig{2048, 1});
+}

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include <lora/ops/softmax_cross_entropy.hpp>
 
+#include <cmath>
 #include <cstdint>
 #include <limits>
 
@@ -35,6 +36,59 @@ TEST_CASE("softmax_cross_entropy's gradient matches finite differences",
     Tensor<double> unused;
     return lora::softmax_cross_entropy(logits, labels, unused);
   });
+}
+
+TEMPLATE_TEST_CASE("softmax_cross_entropy on ragged sizes, in place or not",
+                   "[softmax_cross_entropy]", float, double) {
+  using T = TestType;
+  const double tolerance = sizeof(T) == 4 ? 2e-6 : 1e-14;
+  for (const index_t rows : {1, 10, 33}) {
+    for (const index_t cols : {1, 2, 7, 10, 15, 16, 17, 31, 33, 784, 1000, 1001, 5003}) {
+      INFO("logits are (" << rows << ", " << cols << "), seed 3");
+      Tensor<T> logits = random_tensor<T>({rows, cols}, 3);
+      lora::ops::scale(logits, 4.0);
+      Tensor<std::int32_t> labels({rows});
+      Tensor<double> expected({rows, cols});
+      double loss = 0, counted = 0;
+      for (index_t i = 0; i < rows; ++i) {
+        labels[i] = i % 4 == 1 ? lora::kIgnoreIndex : static_cast<std::int32_t>(i * 31 % cols);
+        counted += labels[i] >= 0;
+      }
+      for (index_t i = 0; i < rows; ++i) {
+        if (labels[i] < 0) continue;
+        double sum = 0;
+        for (index_t j = 0; j < cols; ++j) sum += std::exp(static_cast<double>(logits(i, j)));
+        loss += (std::log(sum) - static_cast<double>(logits(i, labels[i]))) / counted;
+        for (index_t j = 0; j < cols; ++j) {
+          const double share = std::exp(static_cast<double>(logits(i, j))) / sum;
+          expected(i, j) = (share - (j == labels[i])) / counted;
+        }
+      }
+      Tensor<T> dlogits;
+      CHECK(lora::softmax_cross_entropy(logits, labels, dlogits) ==
+            approx(loss).epsilon(tolerance).margin(tolerance));
+      CHECK(max_error(dlogits, expected) < tolerance);
+      lora::softmax_cross_entropy(logits, labels, logits);
+      CHECK(same_bits(logits, dlogits));
+    }
+  }
+}
+
+TEST_CASE("softmax_cross_entropy does not depend on the number of threads",
+          "[softmax_cross_entropy]") {
+  const ThreadCountGuard guard;
+  const auto logits = random_tensor<float>({301, 130}, 4);
+  Tensor<std::int32_t> labels({301});
+  for (index_t i = 0; i < 301; ++i) labels[i] = static_cast<std::int32_t>(i % 130);
+  Tensor<float> dlogits, expected;
+  lora::set_num_threads(1);
+  const double loss = lora::softmax_cross_entropy(logits, labels, expected);
+  for (const int threads : {2, 3, 8}) {
+    INFO(threads << " threads");
+    lora::set_num_threads(threads);
+    CHECK(lora::softmax_cross_entropy(logits, labels, dlogits) == loss);
+    CHECK(same_bits(dlogits, expected));
+  }
 }
 
 TEST_CASE("softmax_cross_entropy averages over the rows that count", "[softmax_cross_entropy]") {
