@@ -140,6 +140,7 @@ int embedding_columns_backward(ConstMatrix dh, ConstVector indices, Matrix da, d
 
 // copy_columns.cu
 int copy_columns(ConstMatrix x, Matrix y, void* stream);
+
 // gelu.cu
 int gelu(ConstVector x, Vector y, GELUApproximation approximation, void* stream);
 int gelu_backward(ConstVector x, ConstVector dy, Vector dx, GELUApproximation approximation,
