@@ -35,14 +35,21 @@ void for_each_child(Module<T>& module, const std::string& prefix, const Visit& v
 namespace lora::inline v0 {
 
 /// Every layer of type Layer, `module` itself among them, with its path:
-/// layers_of<LoRALinear<float>>(net).
+/// layers_of<LoRALinear<float>>(net). One that stands in several places is there once, under its
+/// first path.
 template <class Layer, class T>
 std::vector<std::pair<std::string, Layer*>> layers_of(Module<T>& module) {
   std::vector<std::pair<std::string, Layer*>> layers;
-  if (auto* layer = dynamic_cast<Layer*>(&module)) layers.emplace_back("", layer);
-  detail::for_each_child(module, "", [&](const std::string& path, Child<T>& child) {
-    if (auto* layer = dynamic_cast<Layer*>(child.module.get())) layers.emplace_back(path, layer);
-  });
+  const auto add = [&](const std::string& path, Module<T>& one) {
+    auto* const layer = dynamic_cast<Layer*>(&one);
+    const auto is_it = [&](const auto& other) { return other.second == layer; };
+    if (layer && std::none_of(layers.begin(), layers.end(), is_it)) {
+      layers.emplace_back(path, layer);
+    }
+  };
+  add("", module);
+  detail::for_each_child(
+      module, "", [&](const std::string& path, Child<T>& child) { add(path, *child.module); });
   return layers;
 }
 
