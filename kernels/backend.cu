@@ -76,6 +76,10 @@ const Backend* cuda_backend_table(HeaderVersion) noexcept {
       .multi_lora_backward_gain = cuda::multi_lora_backward_gain,
       .multi_lora_add_bias = cuda::multi_lora_add_bias,
       .multi_lora_backward_bias = cuda::multi_lora_backward_bias,
+      .conv2d = cuda::conv2d,
+      .conv2d_backward_input = cuda::conv2d_backward_input,
+      .conv2d_backward_weight = cuda::conv2d_backward_weight,
+      .conv2d_backward_bias = cuda::conv2d_backward_bias,
   };
   return &kTable;
 }

@@ -130,4 +130,13 @@ int dora_scale_rows(ConstVector gains, Matrix w, void* stream);
 int dropout(ConstVector x, Vector y, DropoutMask mask, void* stream);
 int dropout_add(ConstVector x, ConstVector relu_output, Vector y, DropoutMask mask, void* stream);
 
+// conv2d.cu
+int conv2d(ConstVector x, ConstVector w, ConstVector bias, Vector y, detail::Conv2dSizes sizes,
+           bool accumulate, void* stream);
+int conv2d_backward_input(ConstVector dy, ConstVector w, Vector dx, detail::Conv2dSizes sizes,
+                          bool accumulate, void* stream);
+int conv2d_backward_weight(ConstVector dy, ConstVector x, Vector dw, detail::Conv2dSizes sizes,
+                           bool accumulate, void* stream);
+int conv2d_backward_bias(ConstMatrix dy, Vector db, bool accumulate, void* stream);
+
 }  // namespace lora::inline v0::cuda
