@@ -89,6 +89,10 @@ const Backend* cuda_backend_table(HeaderVersion) noexcept {
       .layer_norm_backward = cuda::layer_norm_backward,
       .rms_norm = cuda::rms_norm,
       .rms_norm_backward = cuda::rms_norm_backward,
+      .conv2d = cuda::conv2d,
+      .conv2d_backward_input = cuda::conv2d_backward_input,
+      .conv2d_backward_weight = cuda::conv2d_backward_weight,
+      .conv2d_backward_bias = cuda::conv2d_backward_bias,
   };
   return &kTable;
 }

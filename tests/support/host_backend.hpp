@@ -9,6 +9,7 @@
 #include <utility>
 
 #include <lora/lora.hpp>
+#include <lora/ops/conv2d.hpp>
 #include <lora/ops/copy_columns.hpp>
 #include <lora/ops/embedding.hpp>
 #include <lora/ops/gelu.hpp>
@@ -153,6 +154,10 @@ class HostBackend {
     set<&lora::cpu::layer_norm_backward<float>>(table_.layer_norm_backward);
     set<&lora::cpu::rms_norm<float>>(table_.rms_norm);
     set<&lora::cpu::rms_norm_backward<float>>(table_.rms_norm_backward);
+    set<&lora::cpu::conv2d<float>>(table_.conv2d);
+    set<&lora::cpu::conv2d_backward_input<float>>(table_.conv2d_backward_input);
+    set<&lora::cpu::conv2d_backward_weight<float>>(table_.conv2d_backward_weight);
+    set<&lora::cpu::conv2d_backward_bias<float>>(table_.conv2d_backward_bias);
     lora::detail::cuda_backend = &table_;
   }
   HostBackend(const HostBackend&) = delete;

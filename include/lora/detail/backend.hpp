@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include <lora/activation.hpp>
+#include <lora/detail/conv2d_sizes.hpp>
 #include <lora/view.hpp>
 
 // The seam between the headers and a compiled device library. Only plain data crosses it: no CUDA
@@ -238,6 +239,14 @@ struct Backend {
   int (*rms_norm)(ConstMatrix x, ConstVector weight, Matrix y, Vector inv_rms, double eps, Stream);
   int (*rms_norm_backward)(ConstMatrix dy, ConstMatrix x, ConstVector weight, ConstVector inv_rms,
                            Matrix dx, Vector dweight, bool accumulate, Stream);
+
+  int (*conv2d)(ConstVector x, ConstVector w, ConstVector bias, Vector y, Conv2dSizes,
+                bool accumulate, Stream);
+  int (*conv2d_backward_input)(ConstVector dy, ConstVector w, Vector dx, Conv2dSizes,
+                               bool accumulate, Stream);
+  int (*conv2d_backward_weight)(ConstVector dy, ConstVector x, Vector dw, Conv2dSizes,
+                                bool accumulate, Stream);
+  int (*conv2d_backward_bias)(ConstMatrix dy, Vector db, bool accumulate, Stream);
 };
 
 /// Null until <lora/cuda.hpp> registers the kernel library. Of default visibility, so that two
