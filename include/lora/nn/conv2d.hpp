@@ -6,6 +6,7 @@
 #include <string>
 
 #include <lora/error.hpp>
+#include <lora/nn/adaptable.hpp>
 #include <lora/nn/module.hpp>
 #include <lora/ops/conv2d.hpp>
 #include <lora/random.hpp>
@@ -34,7 +35,7 @@ namespace lora::inline v0 {
 /// The convolution of ops/conv2d.hpp       x: (N, C, H, W), W: (O, C/groups, KH, KW), b: (O,),
 ///                                         y: (N, O, H', W')
 template <class T>
-class Conv2d final : public Module<T> {
+class Conv2d final : public Adaptable<T> {
  public:
   /// W and b start uniform in ±1/√(C/groups · KH · KW), as those of torch.nn.Conv2d; with a
   /// TorchGenerator they are the same numbers. Throws ValueError on a size or an option out of
@@ -96,6 +97,10 @@ class Conv2d final : public Module<T> {
     }
   }
 
+  std::shared_ptr<LoRALayer<T>> make_adapted(std::shared_ptr<Module<T>> self) const override;
+  std::unique_ptr<LoRAAdapter<T>> make_adapter(const LoRAConfig& config, Generator& generator,
+                                               const std::string& name) const override;
+
   Parameter<T> weight;  ///< (O, C/groups, KH, KW)
   Parameter<T> bias;    ///< (O,), or empty
 
@@ -119,3 +124,5 @@ class Conv2d final : public Module<T> {
 };
 
 }  // namespace lora::inline v0
+
+#include <lora/nn/lora_conv2d.hpp>

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <utility>
 
@@ -73,6 +74,27 @@ namespace detail {
                    ": expected 1 to " + std::to_string(largest));
 }
 
+/// The initial A of a layer, each of whose outputs has `fan_in` inputs; none where they are
+/// computed.
+template <class T>
+void draw_lora_A(const LoRAConfig& config, index_t fan_in, Tensor<T>& a, Generator& generator) {
+  if (config.init_lora_weights.kind == LoRAInit::kaiming_uniform) {
+    const double bound = 1.0 / std::sqrt(static_cast<double>(fan_in));
+    generator.uniform(a.span(), -bound, bound);
+  } else if (config.init_lora_weights.kind != LoRAInit::computed) {
+    const bool gaussian = config.init_lora_weights.kind == LoRAInit::gaussian;
+    generator.normal(a.span(), 0.0, gaussian ? 1.0 / config.r : 1.0);
+  }
+}
+
+template <class T>
+void set_dropout(LoRAAdapter<T>& adapter, const LoRAConfig& config, Generator& generator) {
+  adapter.dropout = config.lora_dropout;
+  double seed[1];
+  generator.uniform(std::span<double>(seed), 0.0, 0x1p53);
+  adapter.dropout_seed = static_cast<std::uint64_t>(seed[0]);
+}
+
 /// A and B alone, with B zero. Throws ValueError unless 1 <= r <= min(in_features, out_features).
 template <class T>
 std::unique_ptr<LoRAAdapter<T>> make_plain_adapter(const Linear<T>& base, const LoRAConfig& config,
@@ -82,13 +104,7 @@ std::unique_ptr<LoRAAdapter<T>> make_plain_adapter(const Linear<T>& base, const 
   const index_t r = config.r;
   if (r < 1 || r > in || r > out) throw_no_rank(r, base.to_string(), std::min(in, out));
   Tensor<T> a({r, in});
-  if (config.init_lora_weights.kind == LoRAInit::kaiming_uniform) {
-    const double bound = 1.0 / std::sqrt(static_cast<double>(in));
-    generator.uniform(a.span(), -bound, bound);
-  } else if (config.init_lora_weights.kind != LoRAInit::computed) {
-    const bool gaussian = config.init_lora_weights.kind == LoRAInit::gaussian;
-    generator.normal(a.span(), 0.0, gaussian ? 1.0 / config.r : 1.0);
-  }
+  draw_lora_A(config, in, a, generator);
   const Device device = base.weight.value.device();
   auto adapter = std::make_unique<LoRAAdapter<T>>();
   adapter->name = std::move(name);

@@ -183,7 +183,7 @@ std::unique_ptr<LoRAAdapter<T>> Conv2d<T>::make_adapter(const LoRAConfig& config
                      ": expected a multiple of its " + std::to_string(groups) + " groups");
   }
   Tensor<T> a({r, kernel[1] * groups, kernel[2], kernel[3]});
-  detail::fill_lora_A(config, fan_in, a, generator);
+  detail::draw_lora_A(config, fan_in, a, generator);
   auto adapter = detail::make_adapter_of(config, name, a, Tensor<T>({kernel[0], r / groups, 1, 1}),
                                          weight.value.device());
   if (config.lora_dropout > 0) detail::set_dropout(*adapter, config, generator);

@@ -91,12 +91,7 @@ std::unique_ptr<LoRAAdapter<T>> make_lora_adapter(Linear<T>& base, const LoRACon
     adapter->magnitude.value = row_norms(base.weight.value.to(Device::cpu)).to(device);
   }
   if (config.bias != LoRABias::none && base.has_bias()) adapter->bias.value = base.bias.value;
-  if (config.lora_dropout > 0) {
-    adapter->dropout = config.lora_dropout;
-    double seed[1];
-    generator.uniform(std::span<double>(seed), 0.0, 0x1p53);
-    adapter->dropout_seed = static_cast<std::uint64_t>(seed[0]);
-  }
+  if (config.lora_dropout > 0) set_dropout(*adapter, config, generator);
   return adapter;
 }
 
