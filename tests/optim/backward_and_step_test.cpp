@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include <lora/optim/adam.hpp>
+#include <lora/optim/adamw.hpp>
 #include <lora/optim/sgd.hpp>
 
 #include <type_traits>
@@ -62,6 +63,21 @@ const auto alternating = [](auto& net) {
 };
 const auto with_adam_groups = [](auto& net) { return lora::Adam(alternating(net), {.lr = 1e-2}); };
 const auto with_sgd_groups = [](auto& net) { return lora::SGD(alternating(net), {.lr = 1e-2}); };
+const auto with_adamw = [](auto& net) {
+  return lora::AdamW(net.parameters(), {.lr = 1e-2, .weight_decay = 0.1});
+};
+const auto with_adamw_groups = [](auto& net) {
+  auto groups = alternating(net);
+  groups[1].weight_decay_ratio = 0;
+  return lora::AdamW(groups, {.lr = 1e-2, .weight_decay = 0.1});
+};
+// Of one learning rate, so that only the decay tells a weight from its bias.
+const auto with_undecayed_biases = [](auto& net) {
+  auto groups = alternating(net);
+  groups[1].lr_ratio = 1;
+  groups[1].weight_decay_ratio = 0;
+  return lora::AdamW(groups, {.lr = 1e-2, .weight_decay = 0.1});
+};
 
 }  // namespace
 
@@ -73,6 +89,9 @@ TEMPLATE_TEST_CASE("backward_and_step gives the bits of backward and step", "[op
     check_same_as_apart<TestType>(101, 37, 13, batch, with_sgd);
     check_same_as_apart<TestType>(33, 37, 10, batch, with_adam_groups);
     check_same_as_apart<TestType>(33, 37, 10, batch, with_sgd_groups);
+    check_same_as_apart<TestType>(33, 130, 10, batch, with_adamw);
+    check_same_as_apart<TestType>(33, 37, 10, batch, with_adamw_groups);
+    check_same_as_apart<TestType>(33, 37, 10, batch, with_undecayed_biases);
   }
 }
 
@@ -112,6 +131,8 @@ TEMPLATE_TEST_CASE("backward_and_step updates adapters as backward and step do",
   check(with_sgd);
   check(with_adam_groups);
   check(with_sgd_groups);
+  check(with_adamw);
+  check(with_adamw_groups);
 }
 
 TEST_CASE("backward_and_step does not depend on the number of threads", "[optim][fused][threads]") {

@@ -65,6 +65,39 @@ TEST_CASE("each group of SGD has its own multiple of the learning rate", "[optim
   CHECK(fast.value[0] == 8 - 4 * 0.125 * (2 + 0.5 * 8));
 }
 
+TEST_CASE("each group has its own multiple of the weight decay", "[optim][groups]") {
+  Parameter<double> p(Tensor<double>({1}, {8})), doubled(p.value), exempt(p.value);
+  const Groups groups{{{&p}}, {{&doubled}, 1, 2}, {{&exempt}, 1, 0}};
+  const auto give_gradients = [&](double gradient) {
+    for (const auto& group : groups) {
+      group.parameters[0]->grad.accumulate(Tensor<double>({1}, {gradient}));
+    }
+  };
+  give_gradients(2);
+  lora::SGD(groups, {.lr = 0.125, .weight_decay = 0.5}).step();
+  CHECK(p.value[0] == 8 - 0.125 * (2 + 0.5 * 8));
+  CHECK(doubled.value[0] == 8 - 0.125 * (2 + 2 * 0.5 * 8));
+  CHECK(exempt.value[0] == 8 - 0.125 * 2);
+
+  lora::Adam adam(groups, {.lr = 0.1, .weight_decay = 0.5});
+  for (const auto& group : groups) group.parameters[0]->value[0] = 8;
+  for (const double gradient : {2.0, 1.0, -3.0}) {
+    give_gradients(gradient);
+    adam.step();
+  }
+  for (const auto& group : groups) {
+    INFO("ratio " << group.weight_decay_ratio);
+    PlainAdam plain{0.1};
+    double value = 8;
+    int t = 0;
+    for (const double gradient : {2.0, 1.0, -3.0}) {
+      const double decayed = gradient + group.weight_decay_ratio * 0.5 * value;
+      plain.step({&value, 1}, {&decayed, 1}, ++t);
+    }
+    CHECK(group.parameters[0]->value[0] == approx(value).epsilon(1e-12));
+  }
+}
+
 TEST_CASE("a ratio of 1 changes no bit", "[optim][groups]") {
   Parameter<float> plain(random_tensor<float>({33}, 1)), grouped(plain.value);
   lora::Adam<float> plain_adam({&plain});
@@ -88,5 +121,9 @@ TEST_CASE("groups that make no sense are refused", "[optim][groups][errors]") {
   for (const double ratio : {0.0, -1.0, double{NAN}}) {
     INFO("ratio " << ratio);
     CHECK_THROWS_WITH(lora::Adam(Groups{{{&p}, ratio}}), contains("expected above 0"));
+  }
+  for (const double ratio : {-1.0, double{NAN}}) {
+    INFO("weight_decay_ratio " << ratio);
+    CHECK_THROWS_WITH(lora::Adam(Groups{{{&p}, 1, ratio}}), contains("expected at least 0"));
   }
 }

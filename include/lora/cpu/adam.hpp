@@ -30,12 +30,13 @@ template <class T>
 struct AdamSink {
   MatrixView<T> value, m, v;
   T beta1, one_minus_beta1, beta2, one_minus_beta2, minus_step_size, eps;
-  T weight_decay;
+  T weight_decay, minus_decoupled_decay;
 
   AdamSink(const AdamMatrix<T>& p, const AdamSchedule& schedule)
-      : AdamSink(p, scalars_of(schedule), schedule.lr_ratio) {}
+      : AdamSink(p, scalars_of(schedule), schedule.lr_ratio, schedule.weight_decay_ratio) {}
 
-  AdamSink(const AdamMatrix<T>& p, const lora::detail::AdamScalars& s, double lr_ratio)
+  AdamSink(const AdamMatrix<T>& p, const lora::detail::AdamScalars& s, double lr_ratio,
+           double weight_decay_ratio)
       : value(p.value),
         m(p.m),
         v(p.v),
@@ -45,7 +46,9 @@ struct AdamSink {
         one_minus_beta2(static_cast<T>(s.one_minus_beta2)),
         minus_step_size(static_cast<T>(-(lr_ratio * s.step_size))),
         eps(static_cast<T>(s.eps)),
-        weight_decay(static_cast<T>(s.weight_decay)) {}
+        weight_decay(static_cast<T>(weight_decay_ratio * s.weight_decay)),
+        minus_decoupled_decay(
+            static_cast<T>(-(lr_ratio * weight_decay_ratio * s.decoupled_decay))) {}
 
   template <class S>
   LORA_ALWAYS_INLINE void vector(const typename S::Vector& gradient, std::int64_t o,
@@ -68,7 +71,9 @@ struct AdamSink {
     S::sqrt(root);
     *S::at(m_at) = new_m;
     *S::at(v_at) = new_v;
-    *S::at(value_at) = w + minus_step_size * new_m / (root + eps);
+    V change = minus_step_size * new_m / (root + eps);
+    if (minus_decoupled_decay != T{0}) S::fma(V{} + minus_decoupled_decay, w, change);
+    *S::at(value_at) = w + change;
   }
 
   template <class S>
@@ -81,7 +86,9 @@ struct AdamSink {
     S::fma(g, one_minus_beta1, new_m);
     new_v *= beta2;
     S::fma(g * one_minus_beta2, g, new_v);
-    w += minus_step_size * new_m / (std::sqrt(new_v) + eps);
+    T change = minus_step_size * new_m / (std::sqrt(new_v) + eps);
+    if (minus_decoupled_decay != T{0}) S::fma(minus_decoupled_decay, w, change);
+    w += change;
   }
 };
 

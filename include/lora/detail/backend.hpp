@@ -25,19 +25,22 @@ enum class CopyKind : int { host_to_device, device_to_host, device_to_device };
 /// The scalars of one Adam update, worked out in double on the host (see ops/adam.hpp).
 struct AdamScalars {
   double one_minus_beta1, beta1, one_minus_beta2, beta2;
-  double step_size;  // lr sqrt(1 - beta2^t) / (1 - beta1^t)
-  double eps;        // eps sqrt(1 - beta2^t)
-  double weight_decay;
+  double step_size;        // lr sqrt(1 - beta2^t) / (1 - beta1^t)
+  double eps;              // eps sqrt(1 - beta2^t)
+  double weight_decay;     // added to the gradient, times the value
+  double decoupled_decay;  // lr weight_decay of AdamW: subtracted from the value, times the value
 };
 
 /// Where an update finds its scalars: in `now`, or, in a captured graph, whose arguments are fixed,
 /// on the device: those of step *step, counted from 1, are of_step[*step - 1]. The parameter's own
-/// lr_ratio multiplies their step_size, so that one table serves parameters of all ratios.
+/// lr_ratio multiplies their step_size, its weight_decay_ratio their weight_decay, and both their
+/// decoupled_decay, so that one table serves parameters of all groups.
 struct AdamSchedule {
   AdamScalars now;
   const AdamScalars* of_step;
   const std::int64_t* step;
   double lr_ratio = 1;
+  double weight_decay_ratio = 1;
 };
 
 /// Where a loss goes: losses[0], or, in a captured graph, losses[(*step - 1) % capacity] for the

@@ -16,12 +16,13 @@ namespace lora::inline v0 {
 /// Adam with bias correction, as torch.optim.Adam; see ops/adam.hpp for the formula. Its memory,
 /// two tensors a parameter, is taken at a parameter's first update: frozen ones cost nothing.
 template <class T>
-class Adam final : public Optimizer<T> {
+class Adam : public Optimizer<T> {
  public:
   explicit Adam(std::vector<Parameter<T>*> parameters, AdamOptions options = {})
       : Optimizer<T>(std::move(parameters)), options(options), states_(this->parameter_count()) {}
 
-  /// Each group's learning rate is its lr_ratio times options.lr. Throws as Optimizer does.
+  /// Each group has its own multiples of options.lr and options.weight_decay. Throws as Optimizer
+  /// does.
   explicit Adam(std::span<const ParameterGroup<T>> groups, AdamOptions options = {})
       : Optimizer<T>(groups), options(options), states_(this->parameter_count()) {}
 
@@ -74,8 +75,8 @@ class Adam final : public Optimizer<T> {
     State& state = state_of(weight);
     State* bias_state = bias ? &state_of(*bias) : nullptr;
     if (bias &&
-        (bias_state->step != state.step || this->lr_ratio_of(*bias) != this->lr_ratio_of(weight))) {
-      // Its step size is another one.
+        (bias_state->step != state.step || this->ratios_of(*bias) != this->ratios_of(weight))) {
+      // Its step size or its decay is another one.
       bias->grad.accumulate_rows(dy);
       bias = nullptr;
     }
@@ -98,7 +99,8 @@ class Adam final : public Optimizer<T> {
     const std::int64_t step = ++states_[this->index_of(parameter)].step;
     detail::AdamSchedule schedule =
         on_device_.of_step ? on_device_ : detail::adam_schedule(options, step);
-    schedule.lr_ratio = this->lr_ratio_of(parameter);
+    schedule.lr_ratio = this->ratios_of(parameter).lr;
+    schedule.weight_decay_ratio = this->ratios_of(parameter).weight_decay;
     return schedule;
   }
 

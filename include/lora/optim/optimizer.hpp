@@ -20,14 +20,19 @@ template <class T>
 class Optimizer : private UpdateInBackward<T> {
  public:
   explicit Optimizer(std::vector<Parameter<T>*> parameters)
-      : parameters_(std::move(parameters)), lr_ratios_(parameters_.size(), 1.0) {}
+      : parameters_(std::move(parameters)), ratios_(parameters_.size()) {}
 
-  /// Throws ValueError on a ratio that is not above 0 and on a parameter that is in two groups.
+  /// Throws ValueError on an lr_ratio that is not above 0, on a weight_decay_ratio below 0 and on a
+  /// parameter that is in two groups.
   explicit Optimizer(std::span<const ParameterGroup<T>> groups) {
     for (const ParameterGroup<T>& group : groups) {
       if (!(group.lr_ratio > 0)) {
         throw ValueError("Optimizer: a group's lr_ratio is " + std::to_string(group.lr_ratio) +
                          ", expected above 0");
+      }
+      if (!(group.weight_decay_ratio >= 0)) {
+        throw ValueError("Optimizer: a group's weight_decay_ratio is " +
+                         std::to_string(group.weight_decay_ratio) + ", expected at least 0");
       }
       for (Parameter<T>* parameter : group.parameters) {
         if (index_of(*parameter) < parameters_.size()) {
@@ -36,7 +41,7 @@ class Optimizer : private UpdateInBackward<T> {
                            " is in the groups twice, expected once");
         }
         parameters_.push_back(parameter);
-        lr_ratios_.push_back(group.lr_ratio);
+        ratios_.push_back({group.lr_ratio, group.weight_decay_ratio});
       }
     }
   }
@@ -44,6 +49,10 @@ class Optimizer : private UpdateInBackward<T> {
   virtual ~Optimizer() = default;
 
   /// Applies the gradient of every trainable parameter that has one, then clears all gradients.
+  ///
+  /// Backward passes add to the gradients, so a batch too large for memory may come in k equal
+  /// parts: with each part's mean loss divided by k, ops::scale(dy, 1.0 / k), k calls of backward()
+  /// and one step() are the step of the whole batch.
   void step() {
     for (Parameter<T>* parameter : parameters_) {
       if (parameter->trainable && !parameter->grad.empty()) update(*parameter);
@@ -55,7 +64,7 @@ class Optimizer : private UpdateInBackward<T> {
   /// the weight of a Linear is visited once, for the gradient of its input, its own gradient, which
   /// is formed in registers, and the update; an adapter is updated with its layer's pass. Throws
   /// ValueError when a weight is used twice in the module: its second use would see the updated
-  /// one.
+  /// one. What looks at all gradients before the step, as clip_grad_norm does, comes too late here.
   void backward_and_step(Module<T>& module, const Tensor<T>& dy, Saved<T>& saved,
                          Tensor<T>* dx = nullptr) {
     updated_.assign(parameters_.size(), false);
@@ -92,8 +101,14 @@ class Optimizer : private UpdateInBackward<T> {
   }
 
   std::size_t parameter_count() const { return parameters_.size(); }
-  double lr_ratio_of(const Parameter<T>& parameter) const {
-    return lr_ratios_[index_of(parameter)];
+
+  /// What a parameter's group multiplies the options with.
+  struct Ratios {
+    double lr = 1, weight_decay = 1;
+    bool operator==(const Ratios&) const = default;
+  };
+  const Ratios& ratios_of(const Parameter<T>& parameter) const {
+    return ratios_[index_of(parameter)];
   }
 
  private:
@@ -131,7 +146,7 @@ class Optimizer : private UpdateInBackward<T> {
   }
 
   std::vector<Parameter<T>*> parameters_;
-  std::vector<double> lr_ratios_;
+  std::vector<Ratios> ratios_;
   std::vector<bool> updated_;  // in this backward pass
 };
 

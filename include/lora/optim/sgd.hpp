@@ -18,7 +18,8 @@ class SGD final : public Optimizer<T> {
   explicit SGD(std::vector<Parameter<T>*> parameters, SGDOptions options = {})
       : Optimizer<T>(std::move(parameters)), options(options) {}
 
-  /// Each group's learning rate is its lr_ratio times options.lr. Throws as Optimizer does.
+  /// Each group has its own multiples of options.lr and options.weight_decay. Throws as Optimizer
+  /// does.
   explicit SGD(std::span<const ParameterGroup<T>> groups, SGDOptions options = {})
       : Optimizer<T>(groups), options(options) {}
 
@@ -50,7 +51,8 @@ class SGD final : public Optimizer<T> {
 
   SGDOptions options_of(const Parameter<T>& parameter) const {
     SGDOptions of_parameter = options;
-    of_parameter.lr *= this->lr_ratio_of(parameter);
+    of_parameter.lr *= this->ratios_of(parameter).lr;
+    of_parameter.weight_decay *= this->ratios_of(parameter).weight_decay;
     return of_parameter;
   }
 };
