@@ -109,3 +109,14 @@ TEST_CASE("an adapter with dropout is refused", "[kernels][graph][errors]") {
   CHECK_THROWS_WITH(lora::GraphTrainer(net, adam, small_set(20), 2),
                     contains("\"default\" of linear1 has lora_dropout"));
 }
+
+TEST_CASE("a model with dropout is refused", "[kernels][graph][errors]") {
+  lora::Sequential<float> net = small_net<float>(3);
+  net.add("dropout", lora::Dropout<float>(0.5, 1));
+  net.to(Device::cuda);
+  lora::Adam<float> adam(net.parameters());
+  CHECK_THROWS_WITH(lora::GraphTrainer(net, adam, small_set(20), 2),
+                    contains("dropout is Dropout(p=0.5), and a captured step would drop the same"));
+  net.eval();
+  CHECK_NOTHROW(lora::GraphTrainer(net, adam, small_set(20), 2));
+}

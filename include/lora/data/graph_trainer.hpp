@@ -16,6 +16,7 @@
 #include <lora/error.hpp>
 #include <lora/graph.hpp>
 #include <lora/nn/adapters.hpp>
+#include <lora/nn/dropout.hpp>
 #include <lora/nn/module.hpp>
 #include <lora/ops/next_batch.hpp>
 #include <lora/ops/softmax_cross_entropy.hpp>
@@ -52,6 +53,11 @@ class GraphTrainer {
         throw ValueError("GraphTrainer: \"" + name + "\" of " + path +
                          " has lora_dropout, and a captured step would drop the same every time");
       }
+    }
+    for (const auto& [path, layer] : layers_of<Dropout<float>>(net)) {
+      if (layer->p() == 0 || !layer->training()) continue;
+      throw ValueError("GraphTrainer: " + path + " is " + layer->to_string() +
+                       ", and a captured step would drop the same every time");
     }
     batch_.images.resize({batch_size, images_.dim(1)}, Device::cuda);
   }
