@@ -76,6 +76,8 @@ const Backend* cuda_backend_table(HeaderVersion) noexcept {
       .multi_lora_backward_gain = cuda::multi_lora_backward_gain,
       .multi_lora_add_bias = cuda::multi_lora_add_bias,
       .multi_lora_backward_bias = cuda::multi_lora_backward_bias,
+      .causal_attention = cuda::causal_attention,
+      .causal_attention_backward = cuda::causal_attention_backward,
   };
   return &kTable;
 }

@@ -130,4 +130,11 @@ int dora_scale_rows(ConstVector gains, Matrix w, void* stream);
 int dropout(ConstVector x, Vector y, DropoutMask mask, void* stream);
 int dropout_add(ConstVector x, ConstVector relu_output, Vector y, DropoutMask mask, void* stream);
 
+// causal_attention.cu
+int causal_attention(ConstMatrix q, ConstMatrix k, ConstMatrix v, std::int64_t heads, Matrix y,
+                     Matrix log_sum_exp, void* stream);
+int causal_attention_backward(ConstMatrix dy, ConstMatrix q, ConstMatrix k, ConstMatrix v,
+                              ConstMatrix y, ConstMatrix log_sum_exp, std::int64_t heads, Matrix dq,
+                              Matrix dk, Matrix dv, void* stream);
+
 }  // namespace lora::inline v0::cuda

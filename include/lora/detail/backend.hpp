@@ -215,6 +215,12 @@ struct Backend {
   int (*multi_lora_add_bias)(ConstVector bias, Ids, std::int32_t id, Matrix y, Stream);
   int (*multi_lora_backward_bias)(ConstMatrix dy, Ids, std::int32_t id, Vector db, bool accumulate,
                                   Stream);
+
+  int (*causal_attention)(ConstMatrix q, ConstMatrix k, ConstMatrix v, std::int64_t heads, Matrix y,
+                          Matrix log_sum_exp, Stream);
+  int (*causal_attention_backward)(ConstMatrix dy, ConstMatrix q, ConstMatrix k, ConstMatrix v,
+                                   ConstMatrix y, ConstMatrix log_sum_exp, std::int64_t heads,
+                                   Matrix dq, Matrix dk, Matrix dv, Stream);
 };
 
 /// Null until <lora/cuda.hpp> registers the kernel library. Of default visibility, so that two
