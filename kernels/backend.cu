@@ -93,6 +93,8 @@ const Backend* cuda_backend_table(HeaderVersion) noexcept {
       .conv2d_backward_input = cuda::conv2d_backward_input,
       .conv2d_backward_weight = cuda::conv2d_backward_weight,
       .conv2d_backward_bias = cuda::conv2d_backward_bias,
+      .causal_attention = cuda::causal_attention,
+      .causal_attention_backward = cuda::causal_attention_backward,
   };
   return &kTable;
 }

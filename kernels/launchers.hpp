@@ -159,6 +159,7 @@ int layer_norm_backward(ConstMatrix dy, ConstMatrix x, ConstVector weight, Const
 int rms_norm(ConstMatrix x, ConstVector weight, Matrix y, Vector inv_rms, double eps, void* stream);
 int rms_norm_backward(ConstMatrix dy, ConstMatrix x, ConstVector weight, ConstVector inv_rms,
                       Matrix dx, Vector dweight, bool accumulate, void* stream);
+
 // conv2d.cu
 int conv2d(ConstVector x, ConstVector w, ConstVector bias, Vector y, detail::Conv2dSizes sizes,
            bool accumulate, void* stream);
@@ -167,5 +168,12 @@ int conv2d_backward_input(ConstVector dy, ConstVector w, Vector dx, detail::Conv
 int conv2d_backward_weight(ConstVector dy, ConstVector x, Vector dw, detail::Conv2dSizes sizes,
                            bool accumulate, void* stream);
 int conv2d_backward_bias(ConstMatrix dy, Vector db, bool accumulate, void* stream);
+
+// causal_attention.cu
+int causal_attention(ConstMatrix q, ConstMatrix k, ConstMatrix v, std::int64_t heads, Matrix y,
+                     Matrix log_sum_exp, void* stream);
+int causal_attention_backward(ConstMatrix dy, ConstMatrix q, ConstMatrix k, ConstMatrix v,
+                              ConstMatrix y, ConstMatrix log_sum_exp, std::int64_t heads, Matrix dq,
+                              Matrix dk, Matrix dv, void* stream);
 
 }  // namespace lora::inline v0::cuda

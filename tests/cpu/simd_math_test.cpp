@@ -37,6 +37,18 @@ struct SigmoidCore {
   }
 };
 
+struct LogCore {
+  template <int Bytes, class T>
+  static LORA_ALWAYS_INLINE void run(T* x, std::int64_t count) {
+    using S = lora::cpu::Simd<T, Bytes>;
+    for (std::int64_t i = 0; i < count; i += S::kWidth) {
+      typename S::Vector v = *S::at(x + i);
+      lora::cpu::log<S>(v);
+      *S::at(x + i) = v;
+    }
+  }
+};
+
 struct NormalCore {
   template <int Bytes, class T>
   static LORA_ALWAYS_INLINE void run(const T* x, T* share, T* density, std::int64_t count) {
@@ -157,4 +169,27 @@ TEMPLATE_TEST_CASE("sigmoid and the normal distribution at their ends", "[simd]"
   }
   CHECK(std::isnan(density[2]));
   for (const std::size_t i : {1u, 3u, 4u, 5u}) CHECK(density[i] == 0);
+}
+
+TEMPLATE_TEST_CASE("log of vectors is as exact as a number near 1 can be", "[simd]", float,
+                   double) {
+  using T = TestType;
+  std::vector<T> x(kCount);
+  for (std::int64_t i = 0; i < kCount; ++i) {
+    x[static_cast<std::size_t>(i)] =
+        static_cast<T>(std::exp(-80 + 160 * static_cast<double>(i) / (kCount - 1)));
+  }
+  x[0] = 1;
+  x[1] = std::numeric_limits<T>::quiet_NaN();
+  std::vector<T> y = x;
+  lora::cpu::run_simd<LogCore>(y.data(), kCount);
+  CHECK(y[0] == 0);
+  CHECK(std::isnan(y[1]));
+  double worst = 0;
+  for (std::size_t i = 2; i < x.size(); ++i) {
+    const long double exact = std::log(static_cast<long double>(x[i]));
+    worst = std::max(worst, static_cast<double>(std::abs(y[i] - exact) / (1 + std::abs(exact))));
+  }
+  CAPTURE(worst);
+  CHECK(worst <= 2 * static_cast<double>(std::numeric_limits<T>::epsilon()));
 }

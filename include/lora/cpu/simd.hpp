@@ -234,6 +234,16 @@ void run_baseline(const Args&... args) {
   Core::template run<16>(args...);
 }
 
+/// Runs a core, out of line, from within one for vectors of as many bytes.
+template <class Core, int Bytes, class... Args>
+LORA_ALWAYS_INLINE void run_within(const Args&... args) {
+#if defined(__x86_64__)
+  if constexpr (Bytes == 64) return run_avx512<Core>(args...);
+  if constexpr (Bytes == 32) return run_avx2<Core>(args...);
+#endif
+  run_baseline<Core>(args...);
+}
+
 /// Runs a core with the instruction set in use.
 template <class Core, class... Args>
 void run_simd(const Args&... args) {

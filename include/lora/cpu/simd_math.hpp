@@ -172,4 +172,28 @@ LORA_ALWAYS_INLINE void normal(const typename S::Vector& x, typename S::Vector& 
   density = e * T(0.39894228040143268);
 }
 
+/// x = ln x for normal x > 0, within two units in the last place of 1 + |ln x|; NaN stays NaN.
+///
+/// The bits of x, read as a whole number, are a line in ln x to within 0.06; Halley's step for
+/// eʸ = x then makes an error e one of e³ / 12.
+template <class S>
+LORA_ALWAYS_INLINE void log(typename S::Vector& x) {
+  using V = typename S::Vector;
+  using T = std::remove_cvref_t<decltype(x[0])>;
+  using Integer = std::conditional_t<sizeof(T) == 4, std::int32_t, std::int64_t>;
+  typedef Integer Bits __attribute__((vector_size(sizeof(V)), may_alias));
+  constexpr int kMantissa = sizeof(T) == 4 ? 23 : 52;
+  constexpr T kBias = sizeof(T) == 4 ? T(127) : T(1023);
+  constexpr T kLn2 = T(0.6931471805599453);
+  constexpr T kUnit = T(1) / T(Integer{1} << kMantissa);
+  V y = (__builtin_convertvector(reinterpret_cast<Bits>(x), V) * kUnit - kBias) * kLn2;
+  LORA_UNROLL
+  for (int step = 0; step < 2; ++step) {
+    V power = y;
+    exp<S>(power);
+    y += T(2) * (x - power) / (x + power);
+  }
+  x = y;
+}
+
 }  // namespace lora::inline v0::cpu

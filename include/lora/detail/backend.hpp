@@ -250,6 +250,12 @@ struct Backend {
   int (*conv2d_backward_weight)(ConstVector dy, ConstVector x, Vector dw, Conv2dSizes,
                                 bool accumulate, Stream);
   int (*conv2d_backward_bias)(ConstMatrix dy, Vector db, bool accumulate, Stream);
+
+  int (*causal_attention)(ConstMatrix q, ConstMatrix k, ConstMatrix v, std::int64_t heads, Matrix y,
+                          Matrix log_sum_exp, Stream);
+  int (*causal_attention_backward)(ConstMatrix dy, ConstMatrix q, ConstMatrix k, ConstMatrix v,
+                                   ConstMatrix y, ConstMatrix log_sum_exp, std::int64_t heads,
+                                   Matrix dq, Matrix dk, Matrix dv, Stream);
 };
 
 /// Null until <lora/cuda.hpp> registers the kernel library. Of default visibility, so that two
