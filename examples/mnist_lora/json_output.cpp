@@ -1,20 +1,13 @@
 // SPDX-License-Identifier: MIT
 #include "mnist_lora/json_output.hpp"
 
-#include <string>
-
-#include <lora/version.hpp>
+#include "support/run.hpp"
 
 namespace mnist_lora {
 
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-std::string version() {
-  return std::to_string(lora::kVersion.major) + "." + std::to_string(lora::kVersion.minor) + "." +
-         std::to_string(lora::kVersion.patch);
-}
 
 Json to_json(const Evaluation& evaluation) {
   const auto [low, high] = evaluation.interval();
@@ -54,7 +47,7 @@ Json to_json(const StudyResult& result) {
                       {"r", layer.rank}});
   }
   return {
-      {"lora_version", version()},
+      {"lora_version", example_support::version()},
       {"data", result.data_name},
       {"settings",
        {{"seed", s.seed},
@@ -104,7 +97,7 @@ Json to_json(const Sweep& sweep) {
                       {"lora_on", to_json(numbers_after(row))},
                       {"runs", runs}});
   }
-  return {{"lora_version", version()}, {"sweep", sweep.key()}, {"values", values}};
+  return {{"lora_version", example_support::version()}, {"sweep", sweep.key()}, {"values", values}};
 }
 
 }  // namespace mnist_lora

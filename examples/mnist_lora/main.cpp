@@ -20,43 +20,14 @@
 #include "mnist_lora/sweep.hpp"
 #include "mnist_lora/tables.hpp"
 #include "mnist_lora/variant.hpp"
+#include "support/output.hpp"
+#include "support/run.hpp"
 
 namespace {
 
 namespace fs = std::filesystem;
+using namespace example_support;
 using namespace mnist_lora;
-
-void print(const std::string& text) {
-  std::fputs(text.c_str(), stdout);
-  std::fflush(stdout);
-}
-
-void write_file(const fs::path& path, const std::string& content) {
-  lora::AtomicFile file(path);
-  file.write(content);
-  file.commit();
-}
-
-// Minutes of training should not end at a folder that cannot be written to.
-void require_writable(const Options& options) {
-  for (const std::string& folder : {options.save, options.images}) {
-    if (folder.empty()) continue;
-    std::error_code error;
-    fs::create_directories(folder, error);
-    if (error) throw lora::FileError(folder + ": cannot be made: " + error.message());
-    lora::AtomicFile probe(fs::path(folder) / "probe");
-  }
-  for (const std::string& file : {options.report, options.json}) {
-    if (!file.empty()) lora::AtomicFile probe(file);
-  }
-}
-
-lora::Device choose_device(const std::string& wanted) {
-  const std::string reason = lora::why_unavailable(lora::Device::cuda);
-  if (wanted == "cuda" && !reason.empty()) throw lora::DeviceError(reason);
-  if (wanted == "auto" && !reason.empty()) print("Device: cpu, because " + reason + "\n");
-  return wanted == "cpu" || !reason.empty() ? lora::Device::cpu : lora::Device::cuda;
-}
 
 std::vector<Picture> make_pictures(Study& study, const lora::Mnist& data) {
   const StudyResult& result = study.result();
@@ -175,7 +146,7 @@ nlohmann::ordered_json run_sweep(Options options, const lora::Mnist& data, lora:
 int run(int argc, char** argv) {
   Options options;
   if (const auto status = parse_options(argc, argv, options)) return *status;
-  require_writable(options);
+  require_writable({options.save, options.images}, {options.report, options.json});
   const lora::Device device = choose_device(options.settings.device);
   lora::set_num_threads(options.settings.threads);
   const lora::Mnist data = load_data(options.settings.data, options.download);

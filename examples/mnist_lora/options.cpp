@@ -5,12 +5,14 @@
 
 #include <CLI/CLI.hpp>
 
-#include <lora/threads.hpp>
+#include <lora/error.hpp>
 
-#include "mnist_lora/format.hpp"
 #include "mnist_lora/variant.hpp"
+#include "support/run.hpp"
 
 namespace mnist_lora {
+
+using example_support::add_machine_options;
 
 namespace {
 
@@ -107,7 +109,6 @@ std::vector<Settings> variants(const Options& options) {
 
 std::optional<int> parse_options(int argc, char** argv, Options& options) {
   Settings& s = options.settings;
-  s.threads = lora::get_num_threads();
   CLI::App app{"Pretrains a network on MNIST, adapts it with LoRA to some digits, and compares."};
   app.get_formatter()->column_width(28);
 
@@ -115,12 +116,7 @@ std::optional<int> parse_options(int argc, char** argv, Options& options) {
       ->type_name("DIR");
   app.add_flag("--download", options.download, "fetch the files of MNIST that are missing");
   app.add_flag("--data-only", options.data_only, "find and check the data, then stop");
-  app.add_option("--device", s.device, "auto, cpu or cuda")
-      ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
-      ->type_name("NAME");
-  app.add_option("--threads", s.threads, "CPU threads; no result depends on it")
-      ->check(CLI::Range(1, 1024))
-      ->type_name("N");
+  add_machine_options(app, s.device, s.threads);
 
   app.add_option("--seed", s.seed, "weights and batches of torch.manual_seed(N)")->type_name("N");
   app.add_option("--seeds", options.seeds, "run seeds 0 to N-1: mean ± standard deviation")

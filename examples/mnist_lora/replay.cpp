@@ -9,10 +9,11 @@
 #include <lora/error.hpp>
 #include <lora/random.hpp>
 
-#include "mnist_lora/format.hpp"
+#include "support/format.hpp"
 
 namespace mnist_lora {
 
+using example_support::format;
 using lora::index_t;
 
 index_t replayed_images(const lora::LabeledImages& train, const Settings& settings) {

@@ -5,9 +5,11 @@
 #include <cmath>
 #include <numeric>
 
-#include "mnist_lora/format.hpp"
+#include "support/format.hpp"
 
 namespace mnist_lora {
+
+using example_support::format;
 
 int Evaluation::errors() const { return std::accumulate(wrong.begin(), wrong.end(), 0); }
 

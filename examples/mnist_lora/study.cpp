@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 
 #include <lora/data/graph_trainer.hpp>
 #include <lora/data/idx.hpp>
@@ -12,12 +11,16 @@
 #include <lora/optim/loraplus.hpp>
 
 #include "mnist_lora/json_output.hpp"
-#include "mnist_lora/progress.hpp"
 #include "mnist_lora/replay.hpp"
 #include "mnist_lora/variant.hpp"
+#include "support/checks.hpp"
+#include "support/progress.hpp"
 
 namespace mnist_lora {
 
+using example_support::ProgressBar;
+using example_support::require_finite;
+using example_support::same_bits;
 using lora::DataLoader;
 using lora::index_t;
 using lora::Tensor;
@@ -34,17 +37,6 @@ constexpr index_t kGradientBatches = 32;
 std::vector<index_t> first_batch(const DataLoader<float>& loader, int batch) {
   const auto count = std::min(loader.order().size(), static_cast<std::size_t>(batch));
   return {loader.order().begin(), loader.order().begin() + static_cast<std::ptrdiff_t>(count)};
-}
-
-bool same_bits(const Tensor<float>& x, const Tensor<float>& y) {
-  const Tensor<float> a = x.to(lora::Device::cpu), b = y.to(lora::Device::cpu);
-  return a.shape() == b.shape() && std::memcmp(a.data(), b.data(), a.span().size_bytes()) == 0;
-}
-
-void require_number(double loss, const std::string& label, index_t batch) {
-  if (std::isfinite(loss)) return;
-  throw lora::Error(label + ": the loss is " + std::to_string(loss) + " at batch " +
-                    std::to_string(batch) + "; a smaller --lr may help");
 }
 
 }  // namespace
@@ -84,7 +76,7 @@ std::vector<double> Study::train(const lora::LabeledImages& set, DataLoader<floa
   std::vector<double> losses;
   ProgressBar progress(label, batches, quiet_);
   const auto report = [&](double loss) {
-    require_number(loss, label, static_cast<index_t>(losses.size()));
+    require_finite(loss, label, static_cast<index_t>(losses.size()));
     losses.push_back(loss);
     progress.step(loss);
   };
@@ -103,7 +95,7 @@ std::vector<double> Study::train(const lora::LabeledImages& set, DataLoader<floa
     const auto& [images, labels] = on_device(loader.batch(i));
     const Tensor<float>& logits = net_.forward(images, saved);
     const double loss = lora::softmax_cross_entropy(logits, labels, dlogits);
-    require_number(loss, label, i);
+    require_finite(loss, label, i);
     adam.backward_and_step(net_, dlogits, saved);
     report(loss);
   }

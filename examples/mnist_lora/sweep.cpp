@@ -6,10 +6,12 @@
 
 #include <lora/nn/parameter_count.hpp>
 
-#include "mnist_lora/format.hpp"
 #include "mnist_lora/options.hpp"
+#include "support/format.hpp"
 
 namespace mnist_lora {
+
+using example_support::format;
 
 namespace {
 

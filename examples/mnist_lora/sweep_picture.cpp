@@ -3,10 +3,14 @@
 #include <cmath>
 
 #include "mnist_lora/charts.hpp"
-#include "mnist_lora/format.hpp"
 #include "mnist_lora/pictures.hpp"
+#include "support/chart.hpp"
+#include "support/format.hpp"
 
 namespace mnist_lora {
+
+using example_support::format;
+using example_support::tick_step;
 
 namespace {
 

@@ -3,10 +3,12 @@
 
 #include <lora/nn/parameter_count.hpp>
 
-#include "mnist_lora/format.hpp"
 #include "mnist_lora/spread.hpp"
+#include "support/format.hpp"
 
 namespace mnist_lora {
+
+using example_support::format;
 
 std::string layer_table(const StudyResult& result, bool adapted) {
   std::string text;

@@ -9,10 +9,11 @@
 
 #include <lora/nn/lora_init.hpp>
 
-#include "mnist_lora/format.hpp"
+#include "support/format.hpp"
 
 namespace mnist_lora {
 
+using example_support::format;
 using lora::index_t;
 
 namespace {

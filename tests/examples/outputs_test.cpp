@@ -116,13 +116,6 @@ TEST_CASE("the error chart draws two bars a digit, in proportion", "[charts]") {
   CHECK_THAT(svg, contains(">30</text>"));
 }
 
-TEST_CASE("the loss chart averages long runs and bears short ones", "[charts]") {
-  CHECK(count_of(loss_chart(std::vector<double>(6000, 0.5)), " L") == 199);
-  CHECK(count_of(loss_chart({0.5, 0.25}), " L") == 1);
-  CHECK_THAT(loss_chart({}), contains("<svg") && !contains("<path") && !contains("nan"));
-  CHECK_THAT(loss_chart({0.0}), contains("<path") && !contains("nan") && !contains("inf"));
-}
-
 TEST_CASE("pictures are PNG files of the size they say", "[pictures]") {
   lora::LabeledImages test{Tensor<std::uint8_t>({2, 784}), Tensor<std::int32_t>({2})};
   test.labels[0] = 4;

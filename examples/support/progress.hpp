@@ -6,7 +6,7 @@
 #include <cstdio>
 #include <string>
 
-namespace mnist_lora {
+namespace example_support {
 
 /// Shows how far a loop has come, its rate, the time left and the running mean of the loss: one
 /// line that is drawn again on a terminal, plain lines at every tenth elsewhere.
@@ -39,4 +39,4 @@ class ProgressBar {
   std::chrono::steady_clock::time_point start_, drawn_;
 };
 
-}  // namespace mnist_lora
+}  // namespace example_support

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "mnist_lora/progress.hpp"
+#include "support/progress.hpp"
 
 #include <unistd.h>
 
@@ -8,7 +8,7 @@
 #include <string_view>
 #include <utility>
 
-namespace mnist_lora {
+namespace example_support {
 
 namespace {
 
@@ -97,4 +97,4 @@ void ProgressBar::finish() {
                terminal_ ? "\x1b[K" : "");
 }
 
-}  // namespace mnist_lora
+}  // namespace example_support

@@ -5,7 +5,7 @@
 #include <cstdio>
 #include <string>
 
-namespace mnist_lora {
+namespace example_support {
 
 /// printf into a string.
 __attribute__((format(printf, 1, 2))) inline std::string format(const char* text, ...) {
@@ -17,4 +17,4 @@ __attribute__((format(printf, 1, 2))) inline std::string format(const char* text
   return line;
 }
 
-}  // namespace mnist_lora
+}  // namespace example_support
