@@ -26,16 +26,13 @@ struct AdapterIds {
   /// The ids of the rows of x, a batch of `of_sample.numel()` samples with equally many rows each:
   /// one, or the tokens of a sequence.
   template <class T>
-  void spread_over_rows(const Tensor<T>& x, Tensor<std::int32_t>& of_row) const {
+  Tensor<std::int32_t> of_rows(const Tensor<T>& x) const {
     const index_t samples = of_sample.numel();
-    if (x.rows() == samples) {
-      of_row = of_sample;
-      return;
-    }
+    if (x.rows() == samples) return of_sample;
     const Tensor<std::int32_t> on_host = of_sample.to(Device::cpu);
     Tensor<std::int32_t> repeated({x.rows()});
     for (index_t i = 0; i < x.rows(); ++i) repeated[i] = on_host[i / (x.rows() / samples)];
-    of_row = repeated.to(of_sample.device());
+    return repeated.to(of_sample.device());
   }
 };
 

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <exception>
+#include <memory>
 #include <span>
 #include <string>
 #include <utility>
@@ -53,6 +54,8 @@ class AdapterPass {
   }
 
   void forward(const Tensor<T>& x, bool training) {
+    saved_.row_ids =
+        ids_ ? std::make_shared<const Tensor<std::int32_t>>(ids_->of_rows(x)) : nullptr;
     Tensor<T>& u = this->u();
     if (dora_rank_ > 0) {
       const Tensor<T>& directions = stacked_directions();
@@ -150,7 +153,7 @@ class AdapterPass {
   // DoRA's backward pass needs u, so it has a place of its own there.
   Tensor<T>& u() { return dora_rank_ > 0 ? at(kU) : saved_.output; }
 
-  const Tensor<std::int32_t>* row_ids() const { return ids_ ? &saved_.row_ids : nullptr; }
+  const Tensor<std::int32_t>* row_ids() const { return saved_.row_ids.get(); }
 
   double drop_rate() const {
     double rate = parts_.empty() ? 0 : parts_.front().adapter->dropout;

@@ -123,7 +123,6 @@ class LoRALinear final : public LoRALayer<T> {
       ops::lora_linear(x, weight, base_->bias_value(), adapter.lora_A.value, adapter.lora_B.value,
                        saved.intermediates[0], saved.output, adapter.scaling(), saved.activation);
     } else {
-      if (this->ids()) this->ids()->spread_over_rows(x, saved.row_ids);
       passes_.count(saved);
       together_->forward(*base_, running_adapters(), this->ids(), x, saved, this->training());
     }

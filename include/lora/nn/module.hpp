@@ -27,7 +27,7 @@ struct Saved {
   Tensor<T> output_gradient;             ///< kept here by a container, between two children
   std::vector<Tensor<T>> intermediates;  ///< whatever else the layer wants to keep
   std::uint64_t random_offset = 0;       ///< where in its random numbers the layer was
-  Tensor<std::int32_t> row_ids;          ///< the adapter of each row, where several share a batch
+  std::shared_ptr<const Tensor<std::int32_t>> row_ids;  ///< the adapter of each row, if they vary
   bool repeats = false;  ///< whether the next forward pass is to draw those numbers again
 
   /// What a container asks of a layer that fuses_relu(): to apply the ReLU that follows to its
