@@ -13,7 +13,7 @@ for test in support/main cpu/simd_test cpu/simd_math_test cpu/gemm_test cpu/tran
   ops/causal_attention_test optim/adam_test optim/sgd_test linalg/svd_test; do
   object=$build/${test//\//_}.o
   "$compiler" -std=c++20 -O2 -Wall -Wextra -Wpedantic -Wconversion -Werror -I. -I../include \
-    -c "$test.cpp" -o "$object"
+    "-DLORA_GOLDEN_DIR=\"$PWD/golden\"" -c "$test.cpp" -o "$object"
   objects+=("$object")
 done
 "$compiler" "${objects[@]}" -pthread -o "$build/tests"
