@@ -20,6 +20,8 @@ LaunchTerm launch_term(const Term& t) {
           .b_stride = t.b.stride,
           .first = t.first,
           .rank = static_cast<int>(t.a.rows),
+          .first_output = static_cast<int>(t.first_output),
+          .outputs = static_cast<int>(t.b.rows),
           .id = t.id,
           .scale = static_cast<float>(t.scale),
           .gain_on_base = t.gain_on_base && t.gain.data != nullptr,

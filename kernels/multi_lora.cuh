@@ -13,19 +13,21 @@
 // The terms of several adapters on top of u = x Wᵀ: shrink and expand, as Punica calls them (arXiv
 // 2310.18547). The terms come by value, a portion a launch, so that a captured graph has them. Rows
 // of the batch are independent: the threads that have one row go through the terms in order and
-// skip those that do not apply to it, all together, since it is the same row. A, B, x and y, small
-// beside W, are read from L2: what is paid for is the launch.
+// skip those that do not apply to it, all together, since it is the same row; those of one that
+// reaches a slice of the outputs, each for its own. A, B, x and y, small beside W, are read from
+// L2: what is paid for is the launch.
 
 namespace lora::inline v0::cuda {
 
 /// What a kernel needs of a term.
 struct LaunchTerm {
   const float* a;     // (rank, in)
-  const float* b;     // (out, rank)
-  const float* gain;  // (out,), or null
+  const float* b;     // (outputs, rank)
+  const float* gain;  // (outputs,), or null
   std::int64_t a_stride, b_stride;
   std::int64_t first;  // column of h
   int rank;
+  int first_output, outputs;  // it reaches [first_output, first_output + outputs)
   std::int32_t id;
   float scale;
   bool gain_on_base;  // never without a gain
@@ -104,10 +106,12 @@ __global__ void __launch_bounds__(kTermColumnThreads)
   for (int t = 0; t < terms.count; ++t) {
     const LaunchTerm& term = terms.term[t];
     if (!applies(ids, term.id, row)) continue;
-    const float gain = term.gain != nullptr ? term.gain[o] : 1.0f;
+    const std::int64_t own_o = o - term.first_output;
+    if (own_o < 0 || own_o >= term.outputs) continue;
+    const float gain = term.gain != nullptr ? term.gain[own_o] : 1.0f;
     if (term.gain_on_base) sum = __fmaf_rn(gain - 1.0f, base, sum);
     if constexpr (kLowRank) {
-      const float* const b = term.b + o * term.b_stride;
+      const float* const b = term.b + own_o * term.b_stride;
       const float* const own = h.data + row * h.stride + term.first;
       for (int r = 0; r < term.rank; ++r) sum = __fmaf_rn(own[r], __fmul_rn(gain, b[r]), sum);
     }
@@ -129,10 +133,10 @@ __global__ void __launch_bounds__(kTermSumThreads)
   const int thread = static_cast<int>(threadIdx.x);
   float* const to = dh.data + row * dh.stride + term.first;
   if (!applies(ids, term.id, row)) return store_zeros(term, to);
-  const float* const from = dy.data + row * dy.stride;
+  const float* const from = dy.data + row * dy.stride + term.first_output;
   for (int first = 0; first < term.rank; first += kRanks) {
     float sum[kRanks] = {};
-    for (std::int64_t o = thread; o < dy.cols; o += kTermSumThreads) {
+    for (std::int64_t o = thread; o < term.outputs; o += kTermSumThreads) {
       const float g = term.gain != nullptr ? __fmul_rn(term.gain[o], from[o]) : from[o];
       const float* const b = term.b + o * term.b_stride + first;
 #pragma unroll

@@ -81,3 +81,44 @@ TEST_CASE("merging on the device gives the bits that it gives on the CPU", "[ker
   lora::unmerge(on_device);
   CHECK(same_bits(weight(on_device), before));
 }
+
+TEST_CASE("adapters of slices agree with the CPU", "[kernels][adapters][slices]") {
+  const auto x = random_tensor<float>({5, 33}, 4);
+  const auto dy = random_tensor<float>({5, 21}, 5);
+  std::vector<Tensor<float>> results[2];
+  for (const Device device : {Device::cpu, Device::cuda}) {
+    lora::PhiloxGenerator generator(1);
+    auto base = std::make_shared<lora::Linear<float>>(33, 21, generator);
+    base->split_outputs({"q", "k", "v"});
+    lora::LoRALinear<float> layer(base);
+    const std::vector<lora::LoRAConfig> configs = {
+        {.r = 2, .use_dora = true}, {.r = 3, .lora_bias = true}, {.r = 1, .use_dora = true}};
+    for (std::size_t i = 0; i < 3; ++i) {
+      const lora::OutputSlice& slice = base->output_slices()[i];
+      layer.insert(
+          lora::detail::make_lora_adapter(*base, configs[i], generator, slice.name, &slice));
+      randomize_adapter(layer, slice.name, 6 + i);
+    }
+    layer.set_active({"q", "k", "v"});
+    layer.to(device);
+    const auto input = x.to(device);
+    lora::Saved<float> saved;
+    Tensor<float> dx;
+    auto& result = results[device == Device::cuda];
+    result.push_back(layer.forward(input, saved).to(Device::cpu));
+    layer.backward(dy.to(device), saved, &dx);
+    result.push_back(dx.to(Device::cpu));
+    for (const auto& named : layer.named_parameters()) {
+      if (named.parameter->grad.empty()) continue;
+      result.push_back(named.parameter->grad.dense().to(Device::cpu));
+    }
+    layer.merge();
+    result.push_back(layer.base().weight.value.to(Device::cpu));
+  }
+  REQUIRE(results[0].size() == results[1].size());
+  for (std::size_t i = 0; i < results[0].size(); ++i) {
+    INFO("result " << i << " of shape " << results[0][i].shape().to_string());
+    CHECK(max_error(results[1][i], results[0][i]) < 1e-5);
+  }
+  CHECK(same_bits(results[1].back(), results[0].back()));
+}

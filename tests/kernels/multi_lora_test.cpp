@@ -27,14 +27,14 @@ const std::vector<TermSpec> kTerms = {{0, 3, 0.5, false, true},
                                       {7, 8, -1.5, true, false},
                                       {2, 17, 1.0, true, true}};
 
-const std::vector<std::vector<std::int32_t>> kRowIds = {{}, {-1}, {7}, {2, 7, -1, 0, 7, 7, 5, 2}};
-
-/// Terms for three launches, every other one of adapter 0, which alone needs two.
+/// Terms for three launches on 130 outputs, every other one of adapter 0, which alone needs two.
 std::vector<TermSpec> many_terms() {
   std::vector<TermSpec> specs;
   for (std::int32_t t = 0; t < 70; ++t) {
     const std::int32_t id = t % 2 == 0 ? 0 : t;
-    specs.push_back({id, 1 + t % 3, 0.5, t % 3 != 1, id != 0 || t == 0});
+    const bool is_slice = id % 5 == 3;
+    specs.push_back(
+        {id, 1 + t % 3, 0.5, t % 3 != 1, id != 0 || t == 0, is_slice ? t : 0, is_slice ? 11 : 0});
   }
   return specs;
 }
@@ -68,6 +68,35 @@ TEST_CASE("multi_lora on cuda is exact on small whole numbers", "[kernels][multi
                       run_multi(l, Activation::relu));
     }
   }
+}
+
+TEST_CASE("multi_lora on cuda is exact on slices of the outputs", "[kernels][multi_lora]") {
+  std::uint64_t seed = 3000;
+  for (const Sizes& s : {Sizes{1, 1, 5}, {10, 100, 129}, {9, 65, 127}, {0, 5, 6}, {3, 33, 390}}) {
+    for (const auto& row_ids : kRowIds) {
+      INFO(text(s) << ", seed " << seed);
+      const MultiLayer<float> l(s[0], s[1], s[2], sliced_terms(s[2]), row_ids, true, seed += 50);
+      check_same_bits(run_multi(l.to(Device::cuda), Activation::relu),
+                      run_multi(l, Activation::relu));
+    }
+  }
+}
+
+TEST_CASE("multi_lora on cuda adds biases to slices of the outputs", "[kernels][multi_lora]") {
+  const auto dy = random_integers<float>({9, 300}, 3900, 2);
+  const auto bias = random_integers<float>({170}, 3901, 2);
+  const Tensor<std::int32_t> ids({9}, {0, 1, 1, 0, -1, 1, 0, 0, 1});
+  const lora::detail::OutputRange outputs{77, 170};
+  const auto run = [&](Device device) {
+    Tensor<float> y = dy.to(device), db = bias.to(device);
+    const auto row_ids = ids.to(device);
+    ops::multi_lora_add_bias(db, &row_ids, 1, y, &outputs);
+    ops::multi_lora_backward_bias(y, &row_ids, 1, db, true, &outputs);
+    return std::pair(on_cpu(y), on_cpu(db));
+  };
+  const auto cuda = run(Device::cuda), cpu = run(Device::cpu);
+  CHECK(same_bits(cuda.first, cpu.first));
+  CHECK(same_bits(cuda.second, cpu.second));
 }
 
 TEST_CASE("multi_lora on cuda agrees with double", "[kernels][multi_lora]") {
@@ -163,7 +192,9 @@ TEST_CASE("multi_lora on cuda adds to gradients", "[kernels][multi_lora]") {
 }
 
 TEST_CASE("multi_lora's kernels take rows that are not aligned", "[kernels][multi_lora]") {
-  const MultiLayer<float> l(5, 132, 131, kTerms, {7, 2, -1, 0, 7}, true, 9400);
+  const std::vector<TermSpec> specs = sliced_terms(131);
+  const TermSpec& spec = specs[2];
+  const MultiLayer<float> l(5, 132, 131, specs, {7, 2, -1, 0, 7}, true, 9400);
   const MultiResults<float> expected = run_multi(l, Activation::none);
   const lora::detail::Backend& table = lora::detail::backend();
   const MultiLayer<float> gpu = l.to(Device::cuda);
@@ -174,13 +205,14 @@ TEST_CASE("multi_lora's kernels take rows that are not aligned", "[kernels][mult
   for (const auto& [offset, padding] : {std::pair<index_t, index_t>{0, 4}, {1, 0}, {3, 5}}) {
     INFO("offset " << offset << ", padding " << padding);
     std::vector<EmbeddedMatrix> matrices;
-    matrices.reserve(2 * kTerms.size());
+    matrices.reserve(2 * specs.size());
     auto terms = gpu.terms();
     for (std::size_t t = 0; t < terms.size(); ++t) {
       terms[t].a = matrices.emplace_back(l.adapters[t].a, offset, padding).view();
       terms[t].b = matrices.emplace_back(l.adapters[t].b, offset, padding).view();
     }
-    const lora::detail::AdapterTerms<float> all{terms.data(), 4};
+    const lora::detail::AdapterTerms<float> all{terms.data(),
+                                                static_cast<std::int64_t>(terms.size())};
     EmbeddedMatrix x(l.x, offset, padding), u(base, offset, padding), dy(l.dy, offset, padding);
     EmbeddedMatrix h(expected.dh, offset, padding), dh(expected.h, offset, padding);
     EmbeddedMatrix y(base, offset, padding), dx(dx_base, offset, padding);
@@ -191,7 +223,9 @@ TEST_CASE("multi_lora's kernels take rows that are not aligned", "[kernels][mult
     CHECK(table.multi_lora_backward_shrink(dy.view(), all, ids, dh.view(), nullptr) == 0);
     CHECK(table.multi_lora_backward_input(dh.view(), all, ids, gpu.relu_output.matrix(), dx.view(),
                                           nullptr) == 0);
-    CHECK(table.multi_lora_backward_weights(dy.view(), x.view(), h.view(), dh.view(), terms[2], ids,
+    const auto own_dy =
+        lora::detail::columns_of<const float>(dy.view(), {spec.first_output, spec.outputs});
+    CHECK(table.multi_lora_backward_weights(own_dy, x.view(), h.view(), dh.view(), terms[2], ids,
                                             da.view(), db.view(), false, nullptr) == 0);
     CHECK(same_bits(h.values(), expected.h));
     CHECK(same_bits(y.values(), expected.y));

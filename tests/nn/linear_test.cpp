@@ -82,3 +82,37 @@ TEST_CASE("forward with the same Saved allocates nothing new", "[nn]") {
   const float* first = layer.forward(x, saved).data();
   CHECK(layer.forward(x, saved).data() == first);
 }
+
+TEST_CASE("Linear names equal parts of its outputs", "[nn][linear][slices]") {
+  lora::PhiloxGenerator generator(3);
+  lora::Linear<float> layer(5, 12, generator);
+  CHECK(layer.output_slices().empty());
+  const auto x = random_tensor<float>({3, 5}, 4);
+  const Tensor<float> before = layer.forward(x);
+  CHECK(&layer.split_outputs({"q", "k", "v"}) == &layer);
+  REQUIRE(layer.output_slices().size() == 3);
+  for (std::size_t i = 0; i < 3; ++i) {
+    const lora::OutputSlice& slice = layer.output_slices()[i];
+    CHECK(slice.name == std::vector<std::string>{"q", "k", "v"}[i]);
+    CHECK(slice.first == static_cast<index_t>(4 * i));
+    CHECK(slice.size == 4);
+  }
+  CHECK(same_bits(layer.forward(x), before));
+  const auto copy = layer.clone();
+  CHECK(dynamic_cast<lora::Linear<float>&>(*copy).output_slices().size() == 3);
+}
+
+TEST_CASE("Linear refuses parts that are no parts", "[nn][linear][slices][errors]") {
+  lora::PhiloxGenerator generator(3);
+  lora::Linear<float> layer(5, 12, generator);
+  layer.split_outputs({"both"});
+  CHECK_THROWS_WITH(layer.split_outputs({"a", "b", "c", "d", "e"}),
+                    "split_outputs: Linear(5, 12): 12 outputs do not make 5 equal parts");
+  CHECK_THROWS_AS(layer.split_outputs({}), lora::ValueError);
+  for (const char* name : {"", "a", "a.b"}) {
+    INFO('"' << name << '"');
+    CHECK_THROWS_WITH(layer.split_outputs({"a", name}),
+                      contains('"' + std::string(name) + "\" is no slice's name"));
+  }
+  CHECK(layer.output_slices().size() == 1);  // as before
+}

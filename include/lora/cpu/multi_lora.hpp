@@ -41,6 +41,18 @@ MatrixView<T> columns_of(const MatrixView<T>& x, std::int64_t begin, std::int64_
   return {x.data + begin, x.rows, end - begin, x.stride};
 }
 
+/// The part of the columns [begin, end) of an output that a term reaches; empty where it does not.
+struct ReachedColumns {
+  std::int64_t begin, end;
+
+  template <class T>
+  ReachedColumns(const AdapterTerm<T>& term, std::int64_t begin, std::int64_t end)
+      : begin(std::max(begin, term.first_output)),
+        end(std::min(end, term.first_output + term.b.rows)) {}
+
+  bool empty() const { return begin >= end; }
+};
+
 /// The term's columns of h or of dh.
 template <class T, class H>
 MatrixView<H> columns_of_term(const AdapterTerm<T>& term, const MatrixView<H>& h) {
@@ -145,8 +157,8 @@ MatrixView<const T> turn(MatrixView<const T> b, VectorView<const T> gain, std::i
   return turned;
 }
 
-/// Columns [begin, end) of y = u + bias + Σ (gain - 1) ∘ u over the terms with gain_on_base; y may
-/// be u.
+/// Columns [begin, end) of y = u + bias + Σ (gain - 1) ∘ u over the terms with gain_on_base, each
+/// in the columns that it reaches; y may be u.
 template <class T>
 void add_base_gains(MatrixView<const T> u, AdapterTerms<T> terms, Ids ids, VectorView<const T> bias,
                     MatrixView<T> y, std::int64_t begin, std::int64_t end) {
@@ -162,8 +174,14 @@ void add_base_gains(MatrixView<const T> u, AdapterTerms<T> terms, Ids ids, Vecto
     }
     for (const AdapterTerm<T>& term : terms) {
       if (!term.gain_on_base || !term.gain.data || !applies(ids, term.id, i)) continue;
-      const T* const gain = term.gain.data + begin;
-      for (std::int64_t o = 0; o < count; ++o) to[o] += (gain[o] - T{1}) * base[o];
+      const ReachedColumns own(term, begin, end);
+      if (own.empty()) continue;
+      const T* const gain = term.gain.data + (own.begin - term.first_output);
+      const T* const own_base = base + (own.begin - begin);
+      T* const own_to = y.row(i) + own.begin;
+      for (std::int64_t o = 0; o < own.end - own.begin; ++o) {
+        own_to[o] += (gain[o] - T{1}) * own_base[o];
+      }
     }
   }
 }
@@ -206,17 +224,23 @@ void multi_lora_expand(MatrixView<const T> u, MatrixView<const T> h,
   detail::for_each_column_range(y.cols, [&](std::int64_t first, std::int64_t last) {
     thread_local std::vector<T> memory;
     detail::add_base_gains<T>(u, terms, ids, bias, y, first, last);
-    const MatrixView<T> columns = detail::columns_of(y, first, last);
     for (const auto& term : terms) {
+      const detail::ReachedColumns own(term, first, last);
+      if (own.empty()) continue;
+      const MatrixView<T> columns = detail::columns_of(y, own.begin, own.end);
       MatrixView<const T> b{};
       detail::for_each_run(ids, term.id, y.rows, [&](std::int64_t begin, std::int64_t end) {
-        if (!b.data) b = detail::turn<T>(term.b, term.gain, first, last, memory);
+        if (!b.data) {
+          b = detail::turn<T>(term.b, term.gain, own.begin - term.first_output,
+                              own.end - term.first_output, memory);
+        }
         run_simd<LinearBackwardInputCore>(
             detail::rows_of(detail::columns_of_term(term, h), begin, end), b,
             detail::rows_of(columns, begin, end), std::int64_t{0}, b.rows);
       });
     }
     if (activation == Activation::relu) {
+      const MatrixView<T> columns = detail::columns_of(y, first, last);
       for (std::int64_t i = 0; i < y.rows; ++i) {
         const VectorView<T> row{columns.row(i), columns.cols};
         relu<T>(row, row);
@@ -241,7 +265,8 @@ void multi_lora_backward_shrink(MatrixView<const T> dy, lora::detail::AdapterTer
     thread_local std::vector<T> memory;
     if (detail::count_rows(ids, term.id, dy.rows) == 0) return;
     const auto b = detail::turn<T>(term.b, term.gain, 0, term.b.rows, memory);
-    detail::shrink_term<T>(dy, b, term, ids, dh);
+    const auto own = detail::columns_of(dy, term.first_output, term.first_output + term.b.rows);
+    detail::shrink_term<T>(own, b, term, ids, dh);
   });
 }
 

@@ -74,15 +74,17 @@ struct AdamVector {
 };
 
 /// One low-rank term of a layer that runs several adapters: to the rows of the batch whose id is
-/// `id`, or to all rows of a batch without ids, it adds gain ∘ (h Bᵀ) with h = scale x Aᵀ.
+/// `id`, or to all rows of a batch without ids, it adds gain ∘ (h Bᵀ) with h = scale x Aᵀ, in the
+/// S outputs that it reaches: all O of the layer's, or a slice of them.
 template <class T>
 struct AdapterTerm {
-  MatrixView<const T> a, b;  // (R, I), (O, R)
-  VectorView<const T> gain;  // (O,), DoRA's magnitude over norm; no data: 1
+  MatrixView<const T> a, b;  // (R, I), (S, R)
+  VectorView<const T> gain;  // (S,), DoRA's magnitude over norm; no data: 1
   bool gain_on_base;  // whether it also adds (gain - 1) ∘ u, u = x Wᵀ: one term of an adapter does
   std::int32_t id;     // its adapter's, which may have several terms
   std::int64_t first;  // its columns of h: [first, first + R)
   double scale;
+  std::int64_t first_output;  // the outputs that it reaches: [first_output, first_output + S)
 };
 
 /// In host memory, for a device library too; what the terms point to is on the device.
@@ -212,6 +214,7 @@ struct Backend {
   int (*multi_lora_backward_shrink)(ConstMatrix dy, Terms, Ids, Matrix dh, Stream);
   int (*multi_lora_backward_input)(ConstMatrix dh, Terms, Ids, ConstMatrix relu_output, Matrix dx,
                                    Stream);
+  // From here on dy, u and y have the outputs alone that the adapter reaches.
   int (*multi_lora_backward_weights)(ConstMatrix dy, ConstMatrix x, ConstMatrix h, ConstMatrix dh,
                                      Term, Ids, Matrix da, Matrix db, bool accumulate, Stream);
   int (*multi_lora_backward_gain)(ConstMatrix dy, ConstMatrix u, ConstMatrix h, Terms, Ids,

@@ -30,14 +30,16 @@ struct MergeError {
 namespace lora::inline v0::detail {
 
 /// A change of a weight that can be taken back to the bit: W' = f ∘ W + Σ c ∘ (B A), with a factor
-/// f and c for each row. Worked out in a wider type and rounded once, on the host, so that the bits
-/// depend on no device. What dividing and subtracting does not bring back is kept as a patch.
+/// f and c for each row; a term may be of some neighbouring rows alone. Worked out in a wider type
+/// and rounded once, on the host, so that the bits depend on no device. What dividing and
+/// subtracting does not bring back is kept as a patch.
 template <class T>
 class WeightChange {
  public:
   struct Term {
-    Tensor<T> a, b;              // (R, I), (O, R), on the CPU
-    std::vector<double> factor;  // (O,)
+    Tensor<T> a, b;              // (R, I), (S, R), on the CPU
+    std::vector<double> factor;  // (S,)
+    index_t first_row = 0;       // of the S rows of W
   };
 
   /// `row_factor` (O,) may be empty: all ones.
@@ -108,8 +110,10 @@ class WeightChange {
   LORA_NEVER_INLINE void low_rank_row(index_t o, std::vector<Wide>& row) const {
     std::fill(row.begin(), row.end(), Wide{0});
     for (const Term& term : terms_) {
+      const index_t own = o - term.first_row;
+      if (own < 0 || own >= term.b.dim(0)) continue;
       for (index_t r = 0; r < term.a.dim(0); ++r) {
-        const Wide c = Wide{term.factor[static_cast<std::size_t>(o)]} * term.b(o, r);
+        const Wide c = Wide{term.factor[static_cast<std::size_t>(own)]} * term.b(own, r);
         const T* const a = term.a.data() + r * term.a.dim(1);
         for (std::size_t k = 0; k < row.size(); ++k) row[k] += c * a[k];
       }

@@ -15,17 +15,18 @@
 
 namespace lora::inline v0::detail {
 
-/// DoRA's m / ‖W + s B A‖ for every row, 0 for one that is 0, as ops::dora_gains.
+/// DoRA's m / ‖W + s B A‖ for the rows of W from first_row on that B has, 0 for one that is 0, as
+/// ops::dora_gains.
 template <class T>
-std::vector<double> dora_gain(const Tensor<T>& w, const Tensor<T>& a, const Tensor<T>& b,
-                              const Tensor<T>& magnitude, double scale) {
-  std::vector<double> gain(static_cast<std::size_t>(w.dim(0)));
-  for (index_t o = 0; o < w.dim(0); ++o) {
+std::vector<double> dora_gain(const Tensor<T>& w, index_t first_row, const Tensor<T>& a,
+                              const Tensor<T>& b, const Tensor<T>& magnitude, double scale) {
+  std::vector<double> gain(static_cast<std::size_t>(b.dim(0)));
+  for (index_t o = 0; o < b.dim(0); ++o) {
     double square = 0;
     for (index_t k = 0; k < w.dim(1); ++k) {
       double sum = 0;
       for (index_t r = 0; r < a.dim(0); ++r) sum += double{b(o, r)} * double{a(r, k)};
-      const double element = double{w(o, k)} + scale * sum;
+      const double element = double{w(first_row + o, k)} + scale * sum;
       square += element * element;
     }
     if (square > 0) gain[static_cast<std::size_t>(o)] = double{magnitude[o]} / std::sqrt(square);
@@ -125,28 +126,39 @@ class AdapterMerge final : public WeightUpdate<T> {
                                      const Tensor<T>& weight) {
     std::vector<typename WeightChange<T>::Term> terms;
     std::vector<double> row_factor;
-    const auto rows = static_cast<std::size_t>(weight.dim(0));
     for (const LoRAAdapter<T>* adapter : adapters) {
-      if (adapter->rank() == 0) continue;
+      if (adapter->terms() == 0) continue;
       const auto add = [&](const Tensor<T>& a, const Tensor<T>& b, double factor) {
         const bool transpose = base.is_transposed;
-        terms.push_back({as_factor(transpose ? b : a, transpose),
-                         as_factor(transpose ? a : b, transpose), std::vector(rows, factor)});
+        Tensor<T> rows = as_factor(transpose ? a : b, transpose);
+        std::vector factors(static_cast<std::size_t>(rows.dim(0)), factor);
+        terms.push_back({as_factor(transpose ? b : a, transpose), std::move(rows),
+                         std::move(factors), adapter->first_output});
       };
       add(adapter->lora_A.value, adapter->lora_B.value, adapter->scaling());
       if (adapter->has_initial_values()) {
         add(adapter->initial_A, adapter->initial_B, -adapter->scaling());
       }
       if (!adapter->uses_dora()) continue;
-      const auto gain = dora_gain(weight, terms.back().a, terms.back().b,
+      const auto gain = dora_gain(weight, adapter->first_output, terms.back().a, terms.back().b,
                                   adapter->magnitude.value.to(Device::cpu), adapter->scaling());
-      row_factor.resize(rows, 1.0);
-      for (std::size_t o = 0; o < rows; ++o) {
+      row_factor.resize(static_cast<std::size_t>(weight.dim(0)), 1.0);
+      double* const own_factor = row_factor.data() + adapter->first_output;
+      for (std::size_t o = 0; o < gain.size(); ++o) {
         terms.back().factor[o] *= gain[o];
-        row_factor[o] += gain[o] - 1;
+        own_factor[o] += gain[o] - 1;
       }
     }
     return {std::move(terms), std::move(row_factor)};
+  }
+
+  // The adapter's change of the bias as one of all outputs.
+  static Tensor<T> bias_change(const LoRAAdapter<T>& adapter, index_t outputs) {
+    const Tensor<T>& own = adapter.lora_B_bias.value;
+    Tensor<T> all({outputs}, own.device());
+    copy_bytes(all.data() + adapter.first_output, all.device(), own.data(), own.device(),
+               static_cast<std::size_t>(own.numel()) * sizeof(T));
+    return all;
   }
 
   static Tensor<T> make_bias(const AdaptedWeight<T>& base,
@@ -156,8 +168,8 @@ class AdapterMerge final : public WeightUpdate<T> {
       if (!adapter->bias.value.empty()) bias = adapter->bias.value;
     }
     for (const LoRAAdapter<T>* adapter : adapters) {
-      const Tensor<T>& change = adapter->lora_B_bias.value;
-      if (change.empty()) continue;
+      if (adapter->lora_B_bias.value.empty()) continue;
+      const Tensor<T> change = bias_change(*adapter, base.weight.dim(0));
       if (bias.empty() && base.bias) bias = *base.bias;
       if (bias.empty()) bias = Tensor<T>(change.shape(), change.device());
       ops::add_scaled(change, bias, adapter->scaling());

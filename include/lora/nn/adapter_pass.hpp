@@ -11,6 +11,7 @@
 #include <vector>
 
 #include <lora/detail/backend.hpp>
+#include <lora/detail/output_range.hpp>
 #include <lora/detail/thread_pool.hpp>
 #include <lora/error.hpp>
 #include <lora/nn/adapted_module.hpp>
@@ -30,9 +31,9 @@ namespace lora::inline v0::detail {
 /// A layer's pass through several adapters, or through one that is more than A and B: all of them
 /// on all rows, or each row its own. With u = x Wᵀ and h = s x Aᵀ, row by row,
 ///     y = u + b + Σ [(g - 1) ∘ u + g ∘ (h Bᵀ) + c],   g = m / ‖W + s B A‖ with DoRA, else 1
-/// where c is what the adapter changes of the bias; then the ReLU, if there is one. The weight is
-/// visited once forward and once backward, whatever the number of adapters. The drop rate is one
-/// for all: the mask is the input's.
+/// where c is what the adapter changes of the bias; then the ReLU, if there is one. An adapter of a
+/// slice of the outputs adds to these alone. The weight is visited once forward and once backward,
+/// whatever the number of adapters. The drop rate is one for all: the mask is the input's.
 template <class T>
 class AdapterPass {
  public:
@@ -46,8 +47,8 @@ class AdapterPass {
       const std::int32_t id = ids ? ids->number_of(adapter->name) : place;
       if (id < 0) continue;
       parts_.push_back({adapter, id, columns, terms});
-      if (adapter->rank() > 0) terms += adapter->has_initial_values() ? 2 : 1;
-      columns += adapter->rank() * (adapter->has_initial_values() ? 2 : 1);
+      terms += adapter->terms();
+      columns += adapter->rank() * static_cast<index_t>(adapter->terms());
       if (adapter->uses_dora()) dora_rank_ += adapter->rank();
     }
     saved.intermediates.resize(kOfParts + kPerPart * parts_.size());
@@ -174,6 +175,10 @@ class AdapterPass {
     return !adapter.bias.value.empty() || !adapter.lora_B_bias.value.empty();
   }
 
+  static OutputRange outputs_with(const LoRAAdapter<T>& adapter, const Tensor<T>& one_an_output) {
+    return {adapter.first_output, one_an_output.dim(0)};
+  }
+
   // The rows of A of all parts with DoRA, one part below the other: (ΣR, I).
   const Tensor<T>& stacked_directions() {
     const Tensor<T>* only = nullptr;
@@ -198,9 +203,10 @@ class AdapterPass {
     for (std::size_t i = 0; i < parts_.size(); ++i) {
       const LoRAAdapter<T>& adapter = *parts_[i].adapter;
       if (!adapter.uses_dora()) continue;
+      const OutputRange outputs = outputs_with(adapter, adapter.magnitude.value);
       ops::dora_gains(at(kWA), row, at(kSquares), adapter.lora_A.value, adapter.lora_B.value,
                       base_.weight.value, adapter.magnitude.value, adapter.scaling(),
-                      of_part(i, kNorms), of_part(i, kGain));
+                      of_part(i, kNorms), of_part(i, kGain), &outputs);
       row += adapter.rank();
     }
   }
@@ -228,24 +234,26 @@ class AdapterPass {
       if (!adapter.lora_B_bias.value.empty()) {
         ops::add_scaled(adapter.lora_B_bias.value, change, adapter.scaling());
       }
-      ops::multi_lora_add_bias(change, row_ids(), parts_[i].id, saved_.output);
+      const OutputRange outputs = outputs_with(adapter, change);
+      ops::multi_lora_add_bias(change, row_ids(), parts_[i].id, saved_.output, &outputs);
     }
     if (saved_.activation == Activation::relu) ops::relu(saved_.output, saved_.output);
   }
 
-  // An adapter that learns a bias alone has none, one that counts from initial values has two.
   std::vector<AdapterTerm<T>> make_terms() {
     std::vector<AdapterTerm<T>> terms;
     for (std::size_t i = 0; i < parts_.size(); ++i) {
       const LoRAAdapter<T>* const adapter = parts_[i].adapter;
       const auto [id, first] = std::pair(parts_[i].id, parts_[i].first);
-      if (adapter->rank() == 0) continue;
+      if (adapter->terms() == 0) continue;
       const Tensor<T>* const gain = adapter->uses_dora() ? &of_part(i, kGain) : nullptr;
       terms.push_back(adapter_term(adapter->lora_A.value, adapter->lora_B.value, gain,
-                                   adapter->uses_dora(), id, first, adapter->scaling()));
-      if (!adapter->has_initial_values()) continue;
+                                   adapter->uses_dora(), id, first, adapter->scaling(),
+                                   adapter->first_output));
+      if (adapter->terms() == 1) continue;
       terms.push_back(adapter_term<T>(adapter->initial_A, adapter->initial_B, nullptr, false, id,
-                                      first + adapter->rank(), -adapter->scaling()));
+                                      first + adapter->rank(), -adapter->scaling(),
+                                      adapter->first_output));
     }
     return terms;
   }
@@ -282,8 +290,9 @@ class AdapterPass {
     }
     if (adapter->uses_dora() && adapter->magnitude.trainable) {
       Tensor<T>& gain_gradient = of_part(i, kGainGradient);
-      ops::multi_lora_backward_gain(dy, u(), at(kH), terms, row_ids(), parts_[i].id, gain_gradient,
-                                    false);
+      ops::multi_lora_backward_gain(dy, u(), at(kH),
+                                    terms.subspan(parts_[i].term, adapter->terms()), row_ids(),
+                                    parts_[i].id, gain_gradient, false);
       adapter->magnitude.grad.accumulate_with([&](Tensor<T>& dm, bool accumulate) {
         ops::dora_backward_magnitude(gain_gradient, of_part(i, kNorms), dm, accumulate);
       });
@@ -293,7 +302,8 @@ class AdapterPass {
   void accumulate_bias_change(std::size_t i, const Tensor<T>& dy) {
     LoRAAdapter<T>* const adapter = parts_[i].adapter;
     Tensor<T>& sum = of_part(i, kBiasGradient);
-    ops::multi_lora_backward_bias(dy, row_ids(), parts_[i].id, sum, false);
+    const OutputRange outputs = outputs_with(*adapter, of_part(i, kBiasChange));
+    ops::multi_lora_backward_bias(dy, row_ids(), parts_[i].id, sum, false, &outputs);
     if (!adapter->bias.value.empty() && adapter->bias.trainable) adapter->bias.grad.accumulate(sum);
     if (adapter->lora_B_bias.value.empty() || !adapter->lora_B_bias.trainable) return;
     ops::scale(sum, adapter->scaling());

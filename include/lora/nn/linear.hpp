@@ -4,17 +4,53 @@
 #include <cmath>
 #include <memory>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include <lora/error.hpp>
 #include <lora/nn/module.hpp>
 #include <lora/ops/linear.hpp>
 #include <lora/random.hpp>
 
+namespace lora::inline v0 {
+
+/// A named part of a layer's outputs, such as the queries of a fused projection.
+struct OutputSlice {
+  std::string name;
+  index_t first, size;
+};
+
+}  // namespace lora::inline v0
+
 namespace lora::inline v0::detail {
 
 [[noreturn]] LORA_NEVER_INLINE inline void throw_no_features(index_t in, index_t out) {
   throw ValueError("Linear: in_features is " + std::to_string(in) + ", out_features is " +
                    std::to_string(out) + ", both must be at least 1");
+}
+
+LORA_NEVER_INLINE inline std::vector<OutputSlice> split_evenly(const std::string& layer,
+                                                               index_t outputs,
+                                                               std::vector<std::string> names) {
+  const auto count = static_cast<index_t>(names.size());
+  std::string fault;
+  if (count == 0 || outputs % count != 0) {
+    fault =
+        std::to_string(outputs) + " outputs do not make " + std::to_string(count) + " equal parts";
+  }
+  std::vector<OutputSlice> slices;
+  for (std::string& name : names) {
+    bool is_name = !name.empty() && name.find('.') == std::string::npos;
+    for (const OutputSlice& slice : slices) is_name = is_name && slice.name != name;
+    if (!is_name && fault.empty()) {
+      fault = "\"" + name + "\" is no slice's name: it must be non-empty, hold no dot and differ " +
+              "from the others";
+    }
+    slices.push_back({std::move(name), static_cast<index_t>(slices.size()) * (outputs / count),
+                      outputs / count});
+  }
+  if (!fault.empty()) throw ValueError("split_outputs: " + layer + ": " + fault);
+  return slices;
 }
 
 }  // namespace lora::inline v0::detail
@@ -45,6 +81,17 @@ class Linear final : public Module<T> {
   index_t in_features() const noexcept { return weight.value.dim(1); }
   index_t out_features() const noexcept { return weight.value.dim(0); }
   bool has_bias() const noexcept { return has_bias_; }
+
+  /// Names equal parts of the outputs, in order: {"q", "k", "v"} for one weight of three. Adapters
+  /// can then be had for some of them alone. The layer computes what it did. Throws ValueError when
+  /// the parts would not be equal, or a name is empty, repeated or holds a dot.
+  Linear& split_outputs(std::vector<std::string> names) {
+    slices_ = detail::split_evenly(to_string(), out_features(), std::move(names));
+    return *this;
+  }
+
+  /// Empty unless split_outputs() has named some.
+  const std::vector<OutputSlice>& output_slices() const noexcept { return slices_; }
 
   std::string to_string() const override {
     return "Linear(" + std::to_string(in_features()) + ", " + std::to_string(out_features()) +
@@ -95,6 +142,7 @@ class Linear final : public Module<T> {
   }
 
   bool has_bias_;
+  std::vector<OutputSlice> slices_;
 };
 
 }  // namespace lora::inline v0

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <memory>
@@ -44,14 +45,25 @@ Tensor<To> converted(const Tensor<From>& x) {
   return to;
 }
 
-/// The initial A and B that LoRAInit::compute gives for a layer's weight, on the CPU.
+/// The slice's rows of W, or all of them, on the CPU.
+template <class T>
+Tensor<T> rows_of(const Tensor<T>& w, const OutputSlice* slice) {
+  Tensor<T> all = w.to(Device::cpu);
+  if (!slice) return all;
+  Tensor<T> rows({slice->size, w.dim(1)});
+  std::copy_n(all.data() + slice->first * w.dim(1), rows.numel(), rows.data());
+  return rows;
+}
+
+/// The initial A and B that LoRAInit::compute gives for a layer's weight, or for the slice's rows
+/// of it; on the CPU.
 template <class T>
 LoRAInitialValues<T> computed_values(Parameter<T>& weight, const LoRAConfig& config,
-                                     Generator& generator) {
+                                     Generator& generator, const OutputSlice* slice) {
   LoRAInitInput input{
-      converted<double>(weight.value.to(Device::cpu)), {}, config.r, config.scale(), generator};
+      converted<double>(rows_of(weight.value, slice)), {}, config.r, config.scale(), generator};
   if (!weight.grad.empty()) {
-    input.gradient = converted<double>(weight.grad.dense().to(Device::cpu));
+    input.gradient = converted<double>(rows_of(weight.grad.dense(), slice));
   }
   const auto [a, b] = config.init_lora_weights.compute(config.init_lora_weights, input);
   return {converted<T>(a), converted<T>(b)};
@@ -69,16 +81,22 @@ Tensor<T> row_norms(const Tensor<T>& w) {
   return norms;
 }
 
-/// An adapter of every kind. Throws ValueError as make_plain_adapter does, on settings that
-/// contradict each other, and on what the initial values need and do not find.
+/// An adapter of every kind, of a slice of the layer unless it is null. Throws ValueError as
+/// make_plain_adapter does, on settings that contradict each other, on a slice with a bias of its
+/// own, and on what the initial values need and do not find.
 template <class T>
 std::unique_ptr<LoRAAdapter<T>> make_lora_adapter(Linear<T>& base, const LoRAConfig& config,
-                                                  Generator& generator, std::string name) {
+                                                  Generator& generator, std::string name,
+                                                  const OutputSlice* slice = nullptr) {
   check_lora_config(config);
-  auto adapter = make_plain_adapter(base, config, generator, std::move(name));
+  if (slice && config.bias != LoRABias::none) {
+    throw ValueError("LoRAConfig: bias trains a layer's whole bias, slice \"" + slice->name +
+                     "\" of " + base.to_string() + " has none of its own");
+  }
+  auto adapter = make_plain_adapter(base, config, generator, std::move(name), slice);
   const Device device = base.weight.value.device();
   if (config.init_lora_weights.kind == LoRAInit::computed) {
-    const LoRAInitialValues<T> values = computed_values(base.weight, config, generator);
+    const LoRAInitialValues<T> values = computed_values(base.weight, config, generator, slice);
     adapter->lora_A.value = values.a.to(device);
     adapter->lora_B.value = values.b.to(device);
   }
@@ -86,9 +104,11 @@ std::unique_ptr<LoRAAdapter<T>> make_lora_adapter(Linear<T>& base, const LoRACon
     adapter->initial_A = adapter->lora_A.value;
     adapter->initial_B = adapter->lora_B.value;
   }
-  if (config.lora_bias) adapter->lora_B_bias.value = Tensor<T>({base.out_features()}, device);
+  if (config.lora_bias) {
+    adapter->lora_B_bias.value = Tensor<T>({adapter->lora_B.value.dim(0)}, device);
+  }
   if (config.use_dora) {
-    adapter->magnitude.value = row_norms(base.weight.value.to(Device::cpu)).to(device);
+    adapter->magnitude.value = row_norms(rows_of(base.weight.value, slice)).to(device);
   }
   if (config.bias != LoRABias::none && base.has_bias()) adapter->bias.value = base.bias.value;
   if (config.lora_dropout > 0) set_dropout(*adapter, config, generator);

@@ -5,7 +5,7 @@
 
 #include <lora/cpu/dora.hpp>
 #include <lora/detail/dispatch.hpp>
-#include <lora/ops/lora_linear.hpp>
+#include <lora/detail/output_range.hpp>
 #include <lora/tensor.hpp>
 
 // What a DoRA layer needs beside LoRA's ops, after Liu et al., "DoRA: Weight-Decomposed Low-Rank
@@ -54,27 +54,32 @@ void dora_linear(const Tensor<T>& x, const Tensor<T>& a, const Tensor<T>& w, Ten
 }
 
 /// norms (O,) = n and gains (O,) = m / n of one adapter, whose A has given the rows [first,
-/// first + R) of `wa`; `scale` is rounded to T, as for lora_merge. ValueError where `wa` has no
-/// such rows.
+/// first + R) of `wa`; `scale` is rounded to T, as for lora_merge. With `outputs`, an adapter of
+/// these rows of W alone: its B, m, n and g have no others. ValueError where `wa` has no such rows.
 template <class T>
 void dora_gains(const Tensor<T>& wa, index_t first, const Tensor<T>& squares, const Tensor<T>& a,
                 const Tensor<T>& b, const Tensor<T>& w, const Tensor<T>& magnitude, double scale,
-                Tensor<T>& norms, Tensor<T>& gains) {
+                Tensor<T>& norms, Tensor<T>& gains, const detail::OutputRange* outputs = nullptr) {
   constexpr const char* kOp = "dora_gains";
-  detail::require_adapter_shapes(kOp, w, a, b);
+  const auto own = detail::checked_outputs(kOp, outputs, w.dim(0));
+  detail::require_equal_dims(kOp, "lora_A", a, 1, "w", w, 1);
+  detail::require_equal_dims(kOp, "lora_A", a, 0, "lora_B", b, 1);
   detail::require_equal_dims(kOp, "wa", wa, 1, "w", w, 0);
   detail::require_equal_dims(kOp, "squares", squares, 0, "w", w, 0);
-  detail::require_equal_dims(kOp, "magnitude", magnitude, 0, "w", w, 0);
+  detail::require_equal_dims(kOp, "magnitude", magnitude, 0, "lora_B", b, 0);
+  detail::require_one_an_output(kOp, "magnitude", magnitude, own, "w", w);
   MatrixView<const T> rows = wa.matrix();
   if (first < 0 || first > rows.rows - a.dim(0)) {
     throw ValueError(std::string(kOp) + ": " + std::to_string(a.dim(0)) + " rows from row " +
                      std::to_string(first) + " on, but wa is " + describe(wa));
   }
-  rows = {rows.row(first), a.dim(0), rows.cols, rows.stride};
-  norms.resize({w.dim(0)}, w.device());
-  gains.resize({w.dim(0)}, w.device());
+  rows = detail::columns_of<const T>({rows.row(first), a.dim(0), rows.cols, rows.stride}, own);
+  const VectorView<const T> own_squares{squares.data() + own.first, own.size};
+  const MatrixView<const T> own_w{w.matrix().row(own.first), own.size, w.dim(1), w.dim(1)};
+  norms.resize({own.size}, w.device());
+  gains.resize({own.size}, w.device());
   detail::dispatch<T>(kOp, w.device(), cpu::dora_gains<T>, &detail::Backend::dora_gains, rows,
-                      squares.vector(), a.matrix(), b.matrix(), w.matrix(), magnitude.vector(),
+                      own_squares, a.matrix(), b.matrix(), own_w, magnitude.vector(),
                       norms.vector(), gains.vector(), scale);
 }
 

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -11,6 +10,7 @@
 #include <lora/activation.hpp>
 #include <lora/cpu/multi_lora.hpp>
 #include <lora/detail/dispatch.hpp>
+#include <lora/detail/output_range.hpp>
 #include <lora/ops/linear.hpp>
 #include <lora/tensor.hpp>
 
@@ -22,8 +22,10 @@
 // scales each output by a gain g, a magnitude over a norm: that of its terms, and that of the base,
 // which one term of the adapter says (a sum Σ_base below goes over these).
 //
-// x: (B, I), W: (O, I), bias: (O,), ids: (B,). Term t: A (R_t, I), B (O, R_t), g_t (O,), scale s_t,
-// and its R_t columns of h and dh, (B, ΣR). For row i, over the terms t that apply to it:
+// x: (B, I), W: (O, I), bias: (O,), ids: (B,). Term t: A (R_t, I), B (S_t, R_t), g_t (S_t,), scale
+// s_t, and its R_t columns of h and dh, (B, ΣR). It reaches S_t of the outputs, neighbours: all, or
+// a slice of a fused projection, as the queries of (queries, keys, values); below, its g is 1 and
+// its B 0 in the others. For row i, over the terms t that apply to it:
 //
 // h_t = s_t x A_tᵀ,  y = act(bias + u + Σ_base (g_t - 1) ∘ u + Σ_t g_t ∘ (h_t B_tᵀ))
 // du = dy ∘ (1 + Σ_base (g_t - 1)),  dh_t = s_t (g_t ∘ dy) B_t,  dx = du W + Σ_t dh_t A_t
@@ -40,14 +42,16 @@
 
 namespace lora::inline v0::detail {
 
-/// A term of matrices that the caller keeps: A (R, I), B (O, R), and a gain (O,) unless it is null.
+/// A term of matrices that the caller keeps: A (R, I), B (S, R), and a gain (S,) unless it is null.
 template <class T>
 AdapterTerm<T> adapter_term(const Tensor<T>& a, const Tensor<T>& b, const Tensor<T>* gain,
-                            bool gain_on_base, std::int32_t id, std::int64_t first, double scale) {
+                            bool gain_on_base, std::int32_t id, std::int64_t first, double scale,
+                            std::int64_t first_output = 0) {
   constexpr const char* kOp = "adapter_term";
   require_equal_dims(kOp, "lora_A", a, 0, "lora_B", b, 1);
   if (gain) require_equal_dims(kOp, "gain", *gain, 0, "lora_B", b, 0);
-  return {a.matrix(), b.matrix(), optional_vector(gain), gain_on_base, id, first, scale};
+  return {a.matrix(), b.matrix(), optional_vector(gain), gain_on_base, id,
+          first,      scale,      first_output};
 }
 
 /// Any container of terms in a row of memory; T comes from the other arguments.
@@ -56,7 +60,7 @@ using TermSpan = std::span<const std::type_identity_t<AdapterTerm<T>>>;
 
 /// What the checks of terms look at.
 struct TermFacts {
-  std::int64_t index, a_rows, a_cols, b_rows, b_cols, gain, first;
+  std::int64_t index, a_rows, a_cols, b_rows, b_cols, gain, first, first_output;
 };
 
 [[noreturn]] LORA_NEVER_INLINE inline void throw_term_error(const char* op, const TermFacts& t,
@@ -66,7 +70,8 @@ struct TermFacts {
   };
   throw ShapeError(std::string(op) + ": term " + std::to_string(t.index) + " has lora_A " +
                    size(t.a_rows, t.a_cols) + ", lora_B " + size(t.b_rows, t.b_cols) +
-                   " and columns of h from " + std::to_string(t.first) + ": " + rule);
+                   ", columns of h from " + std::to_string(t.first) + " and outputs from " +
+                   std::to_string(t.first_output) + ": " + rule);
 }
 
 /// The sizes that a term must fit; kAny where an op does not know one.
@@ -76,31 +81,34 @@ struct TermLimits {
 };
 
 inline void check_term(const char* op, const TermFacts& t, const TermLimits& limits) {
-  const auto fits = [](std::int64_t size, std::int64_t limit) {
-    return limit == TermLimits::kAny || size == limit;
+  const auto lie_within = [](std::int64_t first, std::int64_t count, std::int64_t limit) {
+    return limit == TermLimits::kAny || (first >= 0 && first <= limit - count);
   };
   if (t.a_rows < 1 || t.a_rows != t.b_cols) {
     throw_term_error(op, t, "size 0 of lora_A must equal size 1 of lora_B and be at least 1");
   }
-  if (!fits(t.a_cols, limits.in)) {
+  if (limits.in != TermLimits::kAny && t.a_cols != limits.in) {
     throw_term_error(op, t, "size 1 of lora_A must be " + std::to_string(limits.in));
   }
-  if (!fits(t.b_rows, limits.out)) {
-    throw_term_error(op, t, "size 0 of lora_B must be " + std::to_string(limits.out));
+  if (!lie_within(t.first_output, t.b_rows, limits.out)) {
+    throw_term_error(op, t,
+                     "the outputs must lie within the layer's " + std::to_string(limits.out));
   }
   if (t.gain != 0 && t.gain != t.b_rows) {
     throw_term_error(op, t,
                      "the gain has " + std::to_string(t.gain) + " elements, not one an output");
   }
-  if (t.first < 0 || (limits.columns != TermLimits::kAny && t.first + t.a_rows > limits.columns)) {
-    throw_term_error(op, t, "they must lie within h, which has " + std::to_string(limits.columns));
+  if (!lie_within(t.first, t.a_rows, limits.columns)) {
+    throw_term_error(op, t,
+                     "the columns must lie within h, which has " + std::to_string(limits.columns));
   }
 }
 
 template <class T>
 TermFacts facts_of(const AdapterTerm<T>& term, std::size_t index) {
-  return {static_cast<std::int64_t>(index),    term.a.rows, term.a.cols, term.b.rows, term.b.cols,
-          term.gain.data ? term.gain.size : 0, term.first};
+  return {
+      static_cast<std::int64_t>(index),    term.a.rows, term.a.cols,      term.b.rows, term.b.cols,
+      term.gain.data ? term.gain.size : 0, term.first,  term.first_output};
 }
 
 template <class T>
@@ -120,9 +128,9 @@ AdapterTerms<T> prepare_low_rank(const char* op, std::span<const AdapterTerm<T>>
   std::int64_t next = 0;
   for (std::size_t t = 0; t < terms.size(); next += terms[t].a.rows, ++t) {
     if (terms[t].first != next) {
-      throw_term_error(
-          op, facts_of(terms[t], t),
-          "they must begin at " + std::to_string(next) + ", behind those of the term before");
+      throw_term_error(op, facts_of(terms[t], t),
+                       "the columns must begin at " + std::to_string(next) +
+                           ", behind those of the term before");
     }
   }
   h.resize({rows.rows(), limits.columns}, rows.device());
@@ -157,6 +165,32 @@ MatrixView<T> prepare_term_gradient(const char* op, const char* name, Tensor<T>*
                                                             std::ptrdiff_t count) {
   throw ValueError(std::string(op) + ": adapter " + std::to_string(id) + " has " +
                    std::to_string(count) + " terms with gain_on_base, exactly 1 is expected");
+}
+
+template <class T>
+OutputRange outputs_of(const AdapterTerm<T>& term) {
+  return {term.first_output, term.b.rows};
+}
+
+/// The outputs of the terms with this id, which one gain is for.
+template <class T>
+OutputRange outputs_of_adapter(const char* op, AdapterTerms<T> terms, std::int32_t id) {
+  const AdapterTerm<T>* on_base = nullptr;
+  std::ptrdiff_t count = 0;
+  for (const AdapterTerm<T>& term : terms) {
+    if (term.id != id || !term.gain_on_base) continue;
+    on_base = &term;
+    ++count;
+  }
+  if (count != 1) throw_gain_error(op, id, count);
+  for (const AdapterTerm<T>& term : terms) {
+    const bool is_other =
+        term.first_output != on_base->first_output || term.b.rows != on_base->b.rows;
+    if (term.id != id || !is_other) continue;
+    throw_term_error(op, facts_of(term, static_cast<std::size_t>(&term - terms.data)),
+                     "the outputs must be those of the adapter's other terms");
+  }
+  return outputs_of(*on_base);
 }
 
 }  // namespace lora::inline v0::detail
@@ -254,12 +288,14 @@ void multi_lora_backward_weights(const Tensor<T>& dy, const Tensor<T>& x, const 
   const auto a_gradient = detail::prepare_term_gradient(kOp, "da", da, term.a, x, accumulate);
   const auto b_gradient = detail::prepare_term_gradient(kOp, "db", db, term.b, x, accumulate);
   detail::dispatch<T>(kOp, x.device(), cpu::multi_lora_backward_weights<T>,
-                      &detail::Backend::multi_lora_backward_weights, dy.matrix(), x.matrix(),
+                      &detail::Backend::multi_lora_backward_weights,
+                      detail::columns_of(dy.matrix(), detail::outputs_of<T>(term)), x.matrix(),
                       h.matrix(), dh.matrix(), term, rows, a_gradient, b_gradient, accumulate);
 }
 
 /// dg = Σ_rows dy ∘ (u + Σ h Bᵀ) over the rows and the terms of adapter `id`, of which exactly one
-/// has gain_on_base, or added to what is there.
+/// has gain_on_base, or added to what is there. They must all reach the same outputs, which are
+/// dg's; where an adapter has several slices, `terms` are those of one.
 template <class T>
 void multi_lora_backward_gain(const Tensor<T>& dy, const Tensor<T>& u, const Tensor<T>& h,
                               detail::TermSpan<T> terms, const Tensor<std::int32_t>* ids,
@@ -270,44 +306,49 @@ void multi_lora_backward_gain(const Tensor<T>& dy, const Tensor<T>& u, const Ten
   const auto rows = detail::checked_ids(kOp, ids, "u", u);
   const auto all = detail::checked_terms<T>(
       kOp, terms, {detail::TermLimits::kAny, u.matrix().cols, h.matrix().cols});
-  const auto on_base = std::count_if(
-      all.begin(), all.end(), [&](const auto& term) { return term.id == id && term.gain_on_base; });
-  if (on_base != 1) detail::throw_gain_error(kOp, id, on_base);
+  const detail::OutputRange own = detail::outputs_of_adapter(kOp, all, id);
   if (accumulate) {
-    detail::require_equal_dims(kOp, "dgain", dgain, 0, "u", u, 1);
+    detail::require_one_an_output(kOp, "dgain", dgain, own, "u", u);
   } else {
-    dgain.resize({u.cols()}, u.device());
+    dgain.resize({own.size}, u.device());
   }
   detail::dispatch<T>(kOp, u.device(), cpu::multi_lora_backward_gain<T>,
-                      &detail::Backend::multi_lora_backward_gain, dy.matrix(), u.matrix(),
+                      &detail::Backend::multi_lora_backward_gain,
+                      detail::columns_of(dy.matrix(), own), detail::columns_of(u.matrix(), own),
                       h.matrix(), all, rows, id, dgain.vector(), accumulate);
 }
 
-/// y += bias (O,) in the rows that have the id, or in all where there are no ids.
+/// y += bias (S,) in the S outputs given, or all where they are null; in the rows that have the id,
+/// or in all where there are no ids.
 template <class T>
 void multi_lora_add_bias(const Tensor<T>& bias, const Tensor<std::int32_t>* ids, std::int32_t id,
-                         Tensor<T>& y) {
+                         Tensor<T>& y, const detail::OutputRange* outputs = nullptr) {
   constexpr const char* kOp = "multi_lora_add_bias";
-  detail::require_equal_dims(kOp, "bias", bias, 0, "y", y, 1);
+  const auto own = detail::checked_outputs(kOp, outputs, y.matrix().cols);
+  detail::require_one_an_output(kOp, "bias", bias, own, "y", y);
   const auto rows = detail::checked_ids(kOp, ids, "y", y);
   detail::dispatch<T>(kOp, y.device(), cpu::multi_lora_add_bias<T>,
-                      &detail::Backend::multi_lora_add_bias, bias.vector(), rows, id, y.matrix());
+                      &detail::Backend::multi_lora_add_bias, bias.vector(), rows, id,
+                      detail::columns_of(y.matrix(), own));
 }
 
-/// db (O,) = Σ dy over the rows that have the id, or all, or added to what is there.
+/// db (S,) = Σ dy over the rows that have the id, or all, or added to what is there; of the S
+/// outputs given, or all.
 template <class T>
 void multi_lora_backward_bias(const Tensor<T>& dy, const Tensor<std::int32_t>* ids, std::int32_t id,
-                              Tensor<T>& db, bool accumulate = false) {
+                              Tensor<T>& db, bool accumulate = false,
+                              const detail::OutputRange* outputs = nullptr) {
   constexpr const char* kOp = "multi_lora_backward_bias";
+  const auto own = detail::checked_outputs(kOp, outputs, dy.matrix().cols);
   const auto rows = detail::checked_ids(kOp, ids, "dy", dy);
   if (accumulate) {
-    detail::require_equal_dims(kOp, "db", db, 0, "dy", dy, 1);
+    detail::require_one_an_output(kOp, "db", db, own, "dy", dy);
   } else {
-    db.resize({dy.matrix().cols}, dy.device());
+    db.resize({own.size}, dy.device());
   }
   detail::dispatch<T>(kOp, dy.device(), cpu::multi_lora_backward_bias<T>,
-                      &detail::Backend::multi_lora_backward_bias, dy.matrix(), rows, id,
-                      db.vector(), accumulate);
+                      &detail::Backend::multi_lora_backward_bias,
+                      detail::columns_of(dy.matrix(), own), rows, id, db.vector(), accumulate);
 }
 
 }  // namespace lora::inline v0::ops
