@@ -216,9 +216,10 @@ class Verifier {
     std::vector<const Parameter<T>*> approximate;
     for (const auto& [path, layer] : lora_layers(module_)) {
       for (const std::string& name : layer->adapter_names()) {
-        LoRAAdapter<T>& adapter = layer->adapter(name);
-        if (!adapter.uses_dora()) continue;
-        approximate.insert(approximate.end(), {&adapter.lora_A, &adapter.lora_B});
+        for (LoRAAdapter<T>* part : layer->parts_of_adapter(name)) {
+          if (!part->uses_dora()) continue;
+          approximate.insert(approximate.end(), {&part->lora_A, &part->lora_B});
+        }
       }
     }
     int checked = 0;

@@ -79,7 +79,9 @@ LoRALinear<T> make_layer(const Variant& variant, bool whole = false, bool bias =
 template <class T>
 Adapters<T> adapters_of(LoRALinear<T>& layer) {
   Adapters<T> all;
-  for (const std::string& name : layer.adapter_names()) all.push_back(&layer.adapter(name));
+  for (const std::string& name : layer.adapter_names()) {
+    for (LoRAAdapter<T>* part : layer.parts_of_adapter(name)) all.push_back(part);
+  }
   return all;
 }
 
@@ -278,7 +280,7 @@ TEST_CASE("rows of one batch use different adapters of slices", "[nn][lora][grad
   lora::detail::AdapterIds ids;
   ids.names = {"one", "two"};
   lora::Saved<double> saved;
-  saved.row_ids = Tensor<std::int32_t>({6}, {1, 0, 0, -1, 1, 0});
+  ids.of_sample = Tensor<std::int32_t>({6}, {1, 0, 0, -1, 1, 0});
   auto x = random_tensor<double>({6, kIn}, 2);
   const auto c = random_tensor<double>({6, kOut}, 3);
   Tensor<double> dx;
@@ -292,7 +294,7 @@ TEST_CASE("rows of one batch use different adapters of slices", "[nn][lora][grad
       Adapters<double> own;
       std::vector<std::vector<double>> own_lengths;
       for (std::size_t n = 0; n < all.size(); ++n) {
-        if (ids.number_of(all[n]->name) != saved.row_ids[i]) continue;
+        if (ids.number_of(all[n]->name) != ids.of_sample[i]) continue;
         own.push_back(all[n]);
         own_lengths.push_back(lengths[n]);
       }

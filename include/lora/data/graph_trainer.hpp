@@ -49,7 +49,7 @@ class GraphTrainer {
     }
     for (const auto& [path, layer] : lora_layers(net)) {
       for (const std::string& name : layer->adapter_names()) {
-        if (layer->adapter(name).dropout == 0) continue;
+        if (layer->parts_of_adapter(name).front()->dropout == 0) continue;
         throw ValueError("GraphTrainer: \"" + name + "\" of " + path +
                          " has lora_dropout, and a captured step would drop the same every time");
       }

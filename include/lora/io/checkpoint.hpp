@@ -106,12 +106,15 @@ std::vector<NamedParameter<T>> saved_parameters(Module<T>& module, const std::st
   std::vector<NamedParameter<T>> saved;
   for (const auto& [path, layer] : adapted_modules(module)) {
     auto* const lora_layer = dynamic_cast<LoRALayer<T>*>(layer);
-    const LoRAAdapter<T>* adapter = lora_layer ? lora_layer->find_adapter(name) : nullptr;
-    if (adapter && adapter->has_initial_values()) {
-      throw ValueError(std::string(what) + ": the adapter of " + path +
-                       " counts from initial values of its own; convert_to_lora() it first");
+    bool has_rank = false;
+    for (const LoRAAdapter<T>* part :
+         lora_layer ? lora_layer->parts_of_adapter(name) : std::vector<LoRAAdapter<T>*>{}) {
+      if (part->has_initial_values()) {
+        throw ValueError(std::string(what) + ": the adapter of " + path +
+                         " counts from initial values of its own; convert_to_lora() it first");
+      }
+      has_rank = has_rank || part->rank() > 0;
     }
-    const bool has_rank = adapter && adapter->rank() > 0;
     const std::string prefix = path.empty() ? "" : path + ".";
     layer->adapter_parameters(name, [&](const char* own, Parameter<T>& parameter) {
       saved.push_back({peft_key(prefix + own, name, has_rank), &parameter});

@@ -48,6 +48,7 @@ class AdapterPlan {
         plan_copy(child);
       } else if (const std::shared_ptr<Module<T>> base = adaptable_base(child)) {
         adaptable.push_back(path);
+        for (const std::string& slice : slice_paths(path, *base)) adaptable.push_back(slice);
         plan_layer(path, child, base);
       }
     });
@@ -69,9 +70,9 @@ class AdapterPlan {
   void put_in_place() {
     for (Layer& planned : layers_) {
       if (auto* const linear = dynamic_cast<LoRALinear<T>*>(planned.layer.get())) {
-        linear->insert(std::move(planned.adapter));
+        for (auto& adapter : planned.adapters) linear->insert(std::move(adapter));
       } else {
-        planned.layer->insert(std::move(planned.adapter));
+        for (auto& adapter : planned.adapters) planned.layer->insert(std::move(adapter));
       }
       for (Child<T>* place : planned.places) place->module = planned.layer;
     }
@@ -87,7 +88,7 @@ class AdapterPlan {
   struct Layer {
     std::shared_ptr<Module<T>> base;
     std::shared_ptr<LoRALayer<T>> layer;
-    std::unique_ptr<LoRAAdapter<T>> adapter;
+    std::vector<std::unique_ptr<LoRAAdapter<T>>> adapters;  // one, or one a slice
     std::vector<Child<T>*> places;
   };
   struct Copy {
@@ -105,6 +106,16 @@ class AdapterPlan {
     return can_be_adapted ? base : nullptr;
   }
 
+  static std::vector<std::string> slice_paths(const std::string& path, Module<T>& base) {
+    std::vector<std::string> paths;
+    if (auto* const linear = dynamic_cast<Linear<T>*>(&base)) {
+      for (const OutputSlice& slice : linear->output_slices()) {
+        paths.push_back(path + "." + slice.name);
+      }
+    }
+    return paths;
+  }
+
   void plan_layer(const std::string& path, Child<T>& child,
                   const std::shared_ptr<Module<T>>& base) {
     for (Layer& planned : layers_) {
@@ -113,26 +124,45 @@ class AdapterPlan {
       return;
     }
     auto* const linear = dynamic_cast<Linear<T>*>(base.get());
-    std::unique_ptr<LoRAAdapter<T>> adapter;
+    std::vector<std::unique_ptr<LoRAAdapter<T>>> adapters;
     if (is_target(path, linear != nullptr)) {
       const LoRAConfig config = config_.at(path);
-      adapter = linear ? make_lora_adapter(*linear, config, generator_, name_)
-                       : dynamic_cast<Adaptable<T>&>(*base).make_adapter(config, generator_, name_);
+      adapters.push_back(
+          linear ? make_lora_adapter(*linear, config, generator_, name_)
+                 : dynamic_cast<Adaptable<T>&>(*base).make_adapter(config, generator_, name_));
       paths.push_back(path);
-    } else if (linear && config_.bias == LoRABias::all && linear->has_bias()) {
-      adapter = std::make_unique<LoRAAdapter<T>>();
-      adapter->name = name_;
-      adapter->bias.value = linear->bias.value;
-    } else {
-      return;
     }
+    if (linear) plan_slices(path, *linear, adapters);
+    if (adapters.empty() && linear && config_.bias == LoRABias::all && linear->has_bias()) {
+      adapters.push_back(std::make_unique<LoRAAdapter<T>>());
+      adapters.back()->name = name_;
+      adapters.back()->bias.value = linear->bias.value;
+    }
+    if (adapters.empty()) return;
     auto layer = std::dynamic_pointer_cast<LoRALayer<T>>(child.module);
     if (!layer && linear) {
       layer = std::make_shared<LoRALinear<T>>(std::static_pointer_cast<Linear<T>>(base));
     } else if (!layer) {
       layer = dynamic_cast<Adaptable<T>&>(*base).make_adapted(base);
     }
-    layers_.push_back({base, std::move(layer), std::move(adapter), {&child}});
+    layers_.push_back({base, std::move(layer), std::move(adapters), {&child}});
+  }
+
+  // The slices of a fused layer are targets under paths of their own.
+  void plan_slices(const std::string& path, Linear<T>& base,
+                   std::vector<std::unique_ptr<LoRAAdapter<T>>>& adapters) {
+    const bool has_whole = !adapters.empty();
+    for (const OutputSlice& slice : base.output_slices()) {
+      const std::string slice_path = path + "." + slice.name;
+      if (!is_target(slice_path, false)) continue;
+      if (has_whole) {
+        throw ValueError("adapt: target_modules names both " + path + " and its slice " +
+                         slice_path);
+      }
+      adapters.push_back(
+          make_lora_adapter(base, config_.at(slice_path), generator_, name_, &slice));
+      paths.push_back(slice_path);
+    }
   }
 
   bool is_target(const std::string& path, bool is_linear) const {

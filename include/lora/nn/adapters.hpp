@@ -150,7 +150,7 @@ template <class T>
 void set_adapter_strength(Module<T>& module, const std::string& name, double strength) {
   detail::require_adapters("set_adapter_strength", module, {name});
   for (const auto& [path, layer] : lora_layers(module)) {
-    if (layer->find_adapter(name)) layer->set_strength(name, strength);
+    if (!layer->parts_of_adapter(name).empty()) layer->set_strength(name, strength);
   }
 }
 

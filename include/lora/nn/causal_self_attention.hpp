@@ -25,7 +25,8 @@ struct CausalSelfAttentionOptions {
 /// y = out_proj(causal_attention(q_proj(x), k_proj(x), v_proj(x)))            x, y: (B, T, D)
 ///
 /// The projections are children, each a Linear at first: "q_proj", "k_proj", "v_proj" (D, D) or,
-/// fused, "qkv_proj" (3 D, D), whose rows are those of the three; and "out_proj" (D, D).
+/// fused, "qkv_proj" (3 D, D), whose rows are those of the three; and "out_proj" (D, D). Adapters
+/// can be had for "qkv_proj.q", "qkv_proj.k" and "qkv_proj.v" alone.
 template <class T>
 class CausalSelfAttention final : public Module<T> {
  public:
@@ -45,6 +46,7 @@ class CausalSelfAttention final : public Module<T> {
     };
     if (options.fused_qkv) {
       add("qkv_proj", 3 * embed_dim);
+      dynamic_cast<Linear<T>&>(*children_.back().module).split_outputs({"q", "k", "v"});
     } else {
       for (const char* name : {"q_proj", "k_proj", "v_proj"}) add(name, embed_dim);
     }

@@ -94,7 +94,7 @@ void add_weighted_adapter(Module<T>& module, const std::vector<std::string>& ada
       const LoRAAdapter<T>* const part = linear ? linear->find_adapter(adapters[i]) : nullptr;
       const auto own = layer->adapter_names();
       if (std::find(own.begin(), own.end(), adapters[i]) == own.end()) continue;
-      if (!part || !part->slice.empty() || part->uses_dora() || !part->bias.value.empty() ||
+      if (!part || part->uses_dora() || !part->bias.value.empty() ||
           !part->lora_B_bias.value.empty()) {
         throw ValueError("add_weighted_adapter: what \"" + adapters[i] + "\" does to " + path +
                          " is not a product B A alone");
@@ -127,12 +127,13 @@ template <class T>
 void convert_to_lora(Module<T>& module, const std::string& name = "default") {
   detail::require_adapters("convert_to_lora", module, {name});
   for (const auto& [path, layer] : layers_of<LoRALinear<T>>(module)) {
-    LoRAAdapter<T>* const adapter = layer->find_adapter(name);
-    if (!adapter || !adapter->has_initial_values()) continue;
-    detail::LowRankSum<T> sum(layer->base().in_features(), adapter->lora_B.value.dim(0));
-    sum.add(adapter->lora_A.value, adapter->lora_B.value, 1);
-    sum.add(adapter->initial_A, adapter->initial_B, -1);
-    detail::set_low_rank(*adapter, sum.product(), layer->base().weight.value.device());
+    for (LoRAAdapter<T>* adapter : layer->parts_of_adapter(name)) {
+      if (!adapter->has_initial_values()) continue;
+      detail::LowRankSum<T> sum(layer->base().in_features(), adapter->lora_B.value.dim(0));
+      sum.add(adapter->lora_A.value, adapter->lora_B.value, 1);
+      sum.add(adapter->initial_A, adapter->initial_B, -1);
+      detail::set_low_rank(*adapter, sum.product(), layer->base().weight.value.device());
+    }
   }
 }
 

@@ -28,9 +28,9 @@ class LoRALayer : public AdaptedModule<T> {
   virtual std::shared_ptr<Module<T>> base_module() const = 0;
 
   /// Adds an adapter of parts that exist, not active yet. Throws ValueError when there is one of
-  /// that name.
+  /// that name, unless both are of slices that differ.
   LoRAAdapter<T>& insert(std::unique_ptr<LoRAAdapter<T>> adapter) {
-    require_name(adapter->name);
+    require_name(adapter->name, adapter->slice);
     adapters_.push_back(std::move(adapter));
     update();
     return *adapters_.back();
@@ -46,23 +46,36 @@ class LoRALayer : public AdaptedModule<T> {
   const LoRAAdapter<T>& adapter() const { return *adapters_[only_adapter()]; }
 
   /// Throws ValueError when there is none of that name.
-  LoRAAdapter<T>& adapter(const std::string& name) {
-    LoRAAdapter<T>* const found = find_adapter(name);
-    if (!found) throw_unknown(name);
+  LoRAAdapter<T>& adapter(const std::string& name, const std::string& slice = "") {
+    LoRAAdapter<T>* const found = find_adapter(name, slice);
+    if (!found) throw_unknown(name, slice);
     return *found;
   }
 
   /// Null when there is none of that name.
-  LoRAAdapter<T>* find_adapter(const std::string& name) {
+  LoRAAdapter<T>* find_adapter(const std::string& name, const std::string& slice = "") {
     for (const auto& adapter : adapters_) {
-      if (adapter->name == name) return adapter.get();
+      if (adapter->name == name && adapter->slice == slice) return adapter.get();
     }
     return nullptr;
   }
 
+  /// What there is of an adapter: nothing, one, or one for each of some slices of the layer.
+  std::vector<LoRAAdapter<T>*> parts_of_adapter(const std::string& name) {
+    std::vector<LoRAAdapter<T>*> parts;
+    for (const auto& adapter : adapters_) {
+      if (adapter->name == name) parts.push_back(adapter.get());
+    }
+    return parts;
+  }
+
   std::vector<std::string> adapter_names() const override {
     std::vector<std::string> names;
-    for (const auto& adapter : adapters_) names.push_back(adapter->name);
+    for (const auto& adapter : adapters_) {
+      if (std::find(names.begin(), names.end(), adapter->name) == names.end()) {
+        names.push_back(adapter->name);
+      }
+    }
     return names;
   }
 
@@ -84,7 +97,9 @@ class LoRALayer : public AdaptedModule<T> {
 
   /// Multiplies the adapter's scale by `strength`, which replaces the one given before.
   void set_strength(const std::string& name, double strength) {
-    adapter(name).strength = strength;
+    const auto parts = parts_of_adapter(name);
+    if (parts.empty()) throw_unknown(name, "");
+    for (LoRAAdapter<T>* part : parts) part->strength = strength;
     update();
   }
 
@@ -130,7 +145,7 @@ class LoRALayer : public AdaptedModule<T> {
 
   void adapter_parameters(const std::string& name,
                           typename Module<T>::ParameterVisitor visit) override {
-    if (LoRAAdapter<T>* const adapter = find_adapter(name)) adapter->for_each_parameter(visit);
+    for (LoRAAdapter<T>* part : parts_of_adapter(name)) part->for_each_parameter(visit);
   }
 
   void own_buffers(typename Module<T>::BufferVisitor visit) override {
@@ -164,23 +179,25 @@ class LoRALayer : public AdaptedModule<T> {
                      ": training needs the adapter apart from W; unmerge() it first");
   }
 
-  /// "r=8", or with several adapters "default: r=8, other: r=4".
+  /// "r=8", or with several adapters "default: r=8, other: r=4", or with slices "q: r=8, v: r=4".
   std::string ranks() const {
     std::string text;
     for (const auto& adapter : adapters_) {
       if (!text.empty()) text += ", ";
-      if (adapters_.size() > 1) text += adapter->name + ": ";
+      if (adapter_names().size() > 1) text += adapter->name + (adapter->slice.empty() ? ": " : " ");
+      if (!adapter->slice.empty()) text += adapter->slice + ": ";
       text += "r=" + std::to_string(adapter->rank());
     }
     return text;
   }
 
-  void require_name(const std::string& name) {
+  void require_name(const std::string& name, const std::string& slice = "") {
     if (name.empty() || name.find('.') != std::string::npos) {
       throw ValueError(this->to_string() + ": \"" + name +
                        "\" is no adapter's name: it must be non-empty and hold no dot");
     }
-    if (find_adapter(name)) {
+    for (const LoRAAdapter<T>* part : parts_of_adapter(name)) {
+      if (part->slice != slice && !part->slice.empty() && !slice.empty()) continue;
       throw ValueError(this->to_string() + ": there already is an adapter named \"" + name + "\"");
     }
   }
@@ -201,10 +218,16 @@ class LoRALayer : public AdaptedModule<T> {
                      std::to_string(adapters_.size()));
   }
 
-  [[noreturn]] LORA_NEVER_INLINE void throw_unknown(const std::string& name) const {
+  [[noreturn]] LORA_NEVER_INLINE void throw_unknown(const std::string& name,
+                                                    const std::string& slice) const {
+    const auto text = [](const std::string& of, const std::string& on) {
+      return of + (on.empty() ? "" : " on " + on);
+    };
     std::string names;
-    for (const auto& adapter : adapters_) names += (names.empty() ? "" : ", ") + adapter->name;
-    throw ValueError(this->to_string() + ": no adapter is named \"" + name +
+    for (const auto& adapter : adapters_) {
+      names += (names.empty() ? "" : ", ") + text(adapter->name, adapter->slice);
+    }
+    throw ValueError(this->to_string() + ": no adapter is named \"" + text(name, slice) +
                      "\"; there are: " + (names.empty() ? "none" : names));
   }
 

@@ -55,10 +55,12 @@ class LoRALinear final : public LoRALayer<T> {
   std::shared_ptr<Linear<T>> shared_base() const noexcept { return base_; }
   std::shared_ptr<Module<T>> base_module() const override { return base_; }
 
-  /// Adds an adapter that is not active yet. Throws ValueError when there is one of that name.
-  LoRAAdapter<T>& add_adapter(std::string name, const LoRAConfig& config, Generator& generator) {
-    this->require_name(name);
-    return insert(detail::make_lora_adapter(*base_, config, generator, std::move(name)));
+  /// Adds an adapter that is not active yet, of a slice of the base's unless it is null. Throws
+  /// ValueError when there is one of that name, unless both are of slices that differ.
+  LoRAAdapter<T>& add_adapter(std::string name, const LoRAConfig& config, Generator& generator,
+                              const OutputSlice* slice = nullptr) {
+    this->require_name(name, slice ? slice->name : "");
+    return insert(detail::make_lora_adapter(*base_, config, generator, std::move(name), slice));
   }
 
   /// As above, of parts that exist.

@@ -27,9 +27,18 @@ void resize_adapter(Module<T>& module, const std::string& name, index_t rank) {
   detail::require_adapters("resize_adapter", module, {name});
   index_t largest = 0;
   std::vector<std::pair<LoRAAdapter<T>*, LoRAInitialValues<T>>> smaller;
+  std::vector<std::pair<std::string, LoRAAdapter<T>*>> parts;
   for (const auto& [path, layer] : lora_layers(module)) {
-    LoRAAdapter<T>* const adapter = layer->find_adapter(name);
-    if (!adapter) continue;
+    const bool is_linear = dynamic_cast<LoRALinear<T>*>(layer) != nullptr;
+    for (LoRAAdapter<T>* part : layer->parts_of_adapter(name)) {
+      if (!is_linear) {
+        throw ValueError("resize_adapter: the adapter of " + path + ", " + layer->to_string() +
+                         ", cannot be resized: only those of Linear can");
+      }
+      parts.emplace_back(path, part);
+    }
+  }
+  for (const auto& [path, adapter] : parts) {
     largest = std::max(largest, adapter->rank());
     if (adapter->has_initial_values()) {
       throw ValueError("resize_adapter: the adapter of " + path +
