@@ -4,6 +4,9 @@
 #include <algorithm>
 #include <cstdint>
 
+#include <lora/cpu/simd.hpp>
+#include <lora/cpu/vectors.hpp>
+#include <lora/detail/thread_pool.hpp>
 #include <lora/view.hpp>
 
 namespace lora::inline v0::cpu {
@@ -13,16 +16,50 @@ void fill(VectorView<T> y, double value) {
   std::fill_n(y.data, y.size, static_cast<T>(value));
 }
 
+namespace detail {
+
+struct ScaleCore {
+  template <int Bytes, class T>
+  static LORA_ALWAYS_INLINE void run(T* y, T factor, std::int64_t size) {
+    using S = Simd<T, Bytes>;
+    map_vectors<S>(
+        size, T{0},
+        [&](T* to, const T* from) LORA_INLINE_LAMBDA { *S::at(to) = factor * *S::at(from); }, y, y);
+  }
+};
+
+// Rounded twice: the product of a factor of 1 is exact, and so the sum is that of plain addition.
+struct AddScaledCore {
+  template <int Bytes, class T>
+  static LORA_ALWAYS_INLINE void run(const T* x, T* y, T factor, std::int64_t size) {
+    using S = Simd<T, Bytes>;
+    map_vectors<S>(
+        size, T{0},
+        [&](T* to, const T* in, const T* before)
+            LORA_INLINE_LAMBDA { *S::at(to) = *S::at(before) + factor * *S::at(in); },
+        y, x, static_cast<const T*>(y));
+  }
+};
+
+constexpr std::int64_t kElementGrain = 4096;
+
+}  // namespace detail
+
 template <class T>
 void scale(VectorView<T> y, double factor) {
-  const T f = static_cast<T>(factor);
-  for (std::int64_t i = 0; i < y.size; ++i) y[i] *= f;
+  lora::detail::parallel_for(
+      y.size, detail::kElementGrain, [&](std::int64_t begin, std::int64_t end) {
+        run_simd<detail::ScaleCore>(y.data + begin, static_cast<T>(factor), end - begin);
+      });
 }
 
 template <class T>
 void add_scaled(VectorView<const T> x, VectorView<T> y, double factor) {
-  const T f = static_cast<T>(factor);
-  for (std::int64_t i = 0; i < y.size; ++i) y[i] += f * x[i];
+  lora::detail::parallel_for(y.size, detail::kElementGrain,
+                             [&](std::int64_t begin, std::int64_t end) {
+                               run_simd<detail::AddScaledCore>(x.data + begin, y.data + begin,
+                                                               static_cast<T>(factor), end - begin);
+                             });
 }
 
 }  // namespace lora::inline v0::cpu

@@ -51,6 +51,10 @@ struct GemmCore {
   static constexpr std::int64_t kDepth = 256;
   static constexpr std::int64_t kRows = 96;  // a multiple of every tile's rows
 
+  // Up to so many columns of C, A is read where it lies: copying it would cost a sixth as much as
+  // using it and more.
+  static constexpr std::int64_t kColumnsWorthPacking = 256;
+
   template <int Bytes, class T>
   static LORA_ALWAYS_INLINE void run(GemmOperand<T> a, const T* packed_b, MatrixView<T> c,
                                      std::int64_t i, std::int64_t rows, std::int64_t j,
@@ -59,13 +63,33 @@ struct GemmCore {
     constexpr int M = GemmTile<Bytes>::kRows;
     constexpr int N = GemmTile<Bytes>::kVectors;
     constexpr std::int64_t kStrip = N * Simd<T, Bytes>::kWidth;
-    pack<M>(rows, k_count, packed_a,
-            [&](std::int64_t row, std::int64_t step) { return *a.at(i + row, k + step); });
+    const bool packs = a.col_step != 1 || cols > kColumnsWorthPacking;
+    if (packs) {
+      pack<M>(rows, k_count, packed_a,
+              [&](std::int64_t row, std::int64_t step) { return *a.at(i + row, k + step); });
+    }
     for (std::int64_t column = 0; column < cols; column += kStrip) {
       for (std::int64_t row = 0; row < rows; row += M) {
-        tile<Simd<T, Bytes>, M, N>(packed_a + row * k_count, packed_b + column * k_count, k_count,
-                                   c, i + row, std::min<std::int64_t>(M, rows - row), j + column,
-                                   std::min(kStrip, cols - column), accumulate);
+        const Tile<T> t{packed_b + column * k_count,
+                        k_count,
+                        i + row,
+                        std::min<std::int64_t>(M, rows - row),
+                        j + column,
+                        std::min(kStrip, cols - column),
+                        accumulate};
+        if (packs) {
+          const T* const from = packed_a + row * k_count;
+          narrowest_tile<Simd<T, Bytes>, M, N>(
+              c, t,
+              [&](std::int64_t step, int m) LORA_INLINE_LAMBDA { return from[step * M + m]; });
+        } else {
+          const T* from[M];
+          LORA_UNROLL
+          for (int m = 0; m < M; ++m)
+            from[m] = a.at(i + row + std::min<std::int64_t>(m, t.rows - 1), k);
+          narrowest_tile<Simd<T, Bytes>, M, N>(
+              c, t, [&](std::int64_t step, int m) LORA_INLINE_LAMBDA { return from[m][step]; });
+        }
       }
     }
   }
@@ -85,28 +109,46 @@ struct GemmCore {
   }
 
  private:
-  template <class S, int M, int N, class T>
-  static LORA_ALWAYS_INLINE void tile(const T* __restrict a, const T* __restrict b,
-                                      std::int64_t k_count, const MatrixView<T>& c, std::int64_t i,
-                                      std::int64_t rows, std::int64_t j, std::int64_t cols,
-                                      bool accumulate) {
+  // A part of C with as many columns as a strip of B, or fewer at the end.
+  template <class T>
+  struct Tile {
+    const T* b;
+    std::int64_t k_count;
+    std::int64_t i, rows, j, cols;
+    bool accumulate;
+  };
+
+  // With as few vectors of columns as the tile has use for, of Strip that B is packed in.
+  template <class S, int M, int Strip, int N = Strip, class T, class Factor>
+  static LORA_ALWAYS_INLINE void narrowest_tile(const MatrixView<T>& c, const Tile<T>& t,
+                                                const Factor& factor) {
+    if constexpr (N > 1) {
+      if (t.cols <= (N - 1) * S::kWidth) return narrowest_tile<S, M, Strip, N - 1>(c, t, factor);
+    }
+    tile<S, M, N, Strip>(c, t, factor);
+  }
+
+  template <class S, int M, int N, int Strip, class T, class Factor>
+  static LORA_ALWAYS_INLINE void tile(const MatrixView<T>& c, const Tile<T>& t,
+                                      const Factor& factor) {
     using V = typename S::Vector;
     constexpr int W = S::kWidth;
+    const T* __restrict b = t.b;
     V sum[M][N];
     LORA_UNROLL
     for (int m = 0; m < M; ++m) {
       LORA_UNROLL
       for (int n = 0; n < N; ++n) sum[m][n] = V{};
     }
-    for (std::int64_t k = 0; k < k_count; ++k, a += M, b += N * W) {
+    for (std::int64_t k = 0; k < t.k_count; ++k, b += Strip * W) {
       V v[N];
       LORA_UNROLL
       for (int n = 0; n < N; ++n) v[n] = *S::at(b + n * W);
       LORA_UNROLL
       for (int m = 0; m < M; ++m) {
-        const T factor = a[m];
+        const T a = factor(k, m);
         LORA_UNROLL
-        for (int n = 0; n < N; ++n) sum[m][n] += factor * v[n];
+        for (int n = 0; n < N; ++n) sum[m][n] += a * v[n];
       }
     }
     // By way of memory, which costs little beside the sums, so that the edges of C are no case of
@@ -117,15 +159,15 @@ struct GemmCore {
       LORA_UNROLL
       for (int n = 0; n < N; ++n) *S::at(sums + (m * N + n) * W) = sum[m][n];
     }
-    for (std::int64_t m = 0; m < rows; ++m) {
-      T* const to = c.row(i + m) + j;
+    for (std::int64_t m = 0; m < t.rows; ++m) {
+      T* const to = c.row(t.i + m) + t.j;
       const T* const from = sums + m * N * W;
       std::int64_t n = 0;
-      for (; n + W <= cols; n += W) {
-        const V before = accumulate ? V(*S::at(to + n)) : V{};
+      for (; n + W <= t.cols; n += W) {
+        const V before = t.accumulate ? V(*S::at(to + n)) : V{};
         *S::at(to + n) = before + *S::at(from + n);
       }
-      for (; n < cols; ++n) to[n] = (accumulate ? to[n] : T{0}) + from[n];
+      for (; n < t.cols; ++n) to[n] = (t.accumulate ? to[n] : T{0}) + from[n];
     }
   }
 };

@@ -31,15 +31,24 @@ inline bool is_large(std::int64_t batch, std::int64_t out, std::int64_t in) {
   return batch > 64 && out >= 32 && in >= 32;
 }
 
+/// to = to + from
+struct AddRowCore {
+  template <int Bytes, class T>
+  static LORA_ALWAYS_INLINE void run(const T* from, T* to, std::int64_t size) {
+    using S = Simd<T, Bytes>;
+    std::int64_t k = 0;
+    for (; k + S::kWidth <= size; k += S::kWidth) *S::at(to + k) += *S::at(from + k);
+    for (; k < size; ++k) to[k] += from[k];
+  }
+};
+
 template <class T>
 void finish_rows(VectorView<const T> bias, Activation activation, MatrixView<T> y) {
   if (!bias.data && activation == Activation::none) return;
   lora::detail::parallel_for(y.rows, 1, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t i = begin; i < end; ++i) {
       T* const row = y.row(i);
-      if (bias.data) {
-        for (std::int64_t j = 0; j < y.cols; ++j) row[j] += bias[j];
-      }
+      if (bias.data) run_simd<AddRowCore>(bias.data, row, y.cols);
       if (activation == Activation::relu) relu<T>({row, y.cols}, {row, y.cols});
     }
   });
@@ -185,7 +194,7 @@ template <class T>
 void linear_backward_bias(MatrixView<const T> dy, VectorView<T> db, bool accumulate) {
   if (!accumulate) std::fill_n(db.data, db.size, T{});
   for (std::int64_t row = 0; row < dy.rows; ++row) {
-    for (std::int64_t o = 0; o < dy.cols; ++o) db[o] += dy(row, o);
+    run_simd<detail::AddRowCore>(static_cast<const T*>(dy.row(row)), db.data, dy.cols);
   }
 }
 
