@@ -74,6 +74,7 @@ class Transformer(nn.Module):
         super().__init__()
         self.token = nn.Embedding(vocabulary, dim)
         self.position = nn.Embedding(context, dim)
+        nn.init.normal_(self.position.weight, std=0.02)
         self.blocks = nn.ModuleList(Block(dim, heads) for _ in range(layers))
         self.norm = nn.LayerNorm(dim)
         self.head = nn.Linear(dim, vocabulary)

@@ -15,6 +15,7 @@ Windows::Windows(std::string_view text, index_t batch, index_t context, std::uin
     : codes_(encode(text)),
       size_(batch),
       context_(context),
+      seed_(seed),
       generator_(seed),
       places_(static_cast<std::size_t>(batch)),
       batch_{lora::Tensor<float>({batch, context}), lora::Tensor<std::int32_t>({batch * context})} {

@@ -25,6 +25,9 @@ class Windows {
   /// Windows that begin anywhere, the next of a sequence that depends on the seed alone.
   const Batch& draw();
 
+  /// Begins that sequence again.
+  void restart() { generator_ = lora::PhiloxGenerator(seed_); }
+
   /// Whole batches of consecutive windows, none of which overlap.
   lora::index_t count() const;
 
@@ -36,6 +39,7 @@ class Windows {
 
   std::vector<float> codes_;
   lora::index_t size_, context_;
+  std::uint64_t seed_;
   lora::PhiloxGenerator generator_;
   std::vector<double> places_;
   Batch batch_;

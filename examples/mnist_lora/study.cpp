@@ -5,7 +5,6 @@
 #include <cmath>
 
 #include <lora/data/graph_trainer.hpp>
-#include <lora/data/idx.hpp>
 #include <lora/io/checkpoint.hpp>
 #include <lora/nn/combine.hpp>
 #include <lora/optim/loraplus.hpp>
@@ -15,12 +14,15 @@
 #include "mnist_lora/variant.hpp"
 #include "support/checks.hpp"
 #include "support/progress.hpp"
+#include "support/settings_file.hpp"
 
 namespace mnist_lora {
 
 using example_support::ProgressBar;
 using example_support::require_finite;
+using example_support::require_settings;
 using example_support::same_bits;
+using example_support::save_settings;
 using lora::DataLoader;
 using lora::index_t;
 using lora::Tensor;
@@ -178,15 +180,7 @@ void Study::finetune() {
 }
 
 void Study::load_adapter(const std::filesystem::path& folder) {
-  const std::filesystem::path path = folder / kAdapterSettingsFile;
-  const std::vector<std::uint8_t> text = lora::RawReader{}(path, 1 << 16);
-  const auto saved = nlohmann::ordered_json::parse(text, nullptr, false);
-  const auto expected = adapter_settings(result_.settings);
-  if (saved != expected) {
-    throw lora::FileError(path.string() + ": expected the settings of this run, " +
-                          expected.dump() + ", found " +
-                          (saved.is_discarded() ? "no JSON" : saved.dump()));
-  }
+  require_settings(folder / kAdapterSettingsFile, adapter_settings(result_.settings));
   lora::convert_to_lora(net_);
   lora::load_adapter(net_, folder / kAdapterFile);
 }
@@ -195,9 +189,7 @@ void Study::save(const std::filesystem::path& folder) {
   lora::save_model(net_, folder / kModelFile);
   lora::convert_to_lora(net_);
   lora::save_adapter(net_, folder / kAdapterFile);
-  lora::AtomicFile file(folder / kAdapterSettingsFile);
-  file.write(adapter_settings(result_.settings).dump() + "\n");
-  file.commit();
+  save_settings(folder / kAdapterSettingsFile, adapter_settings(result_.settings));
 }
 
 Evaluation Study::evaluate() {
