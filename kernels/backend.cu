@@ -89,6 +89,8 @@ const Backend* cuda_backend_table(HeaderVersion) noexcept {
       .layer_norm_backward = cuda::layer_norm_backward,
       .rms_norm = cuda::rms_norm,
       .rms_norm_backward = cuda::rms_norm_backward,
+      .dot = cuda::dot,
+      .squared_norm_factored = cuda::squared_norm_factored,
   };
   return &kTable;
 }

@@ -160,4 +160,8 @@ int rms_norm(ConstMatrix x, ConstVector weight, Matrix y, Vector inv_rms, double
 int rms_norm_backward(ConstMatrix dy, ConstMatrix x, ConstVector weight, ConstVector inv_rms,
                       Matrix dx, Vector dweight, bool accumulate, void* stream);
 
+// dot.cu
+int dot(ConstVector x, ConstVector y, double* result, void* stream);
+int squared_norm_factored(ConstMatrix dy, ConstMatrix x, double* result, void* stream);
+
 }  // namespace lora::inline v0::cuda

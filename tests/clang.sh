@@ -7,12 +7,13 @@ mkdir -p "$2"
 build=$(cd "$2" && pwd)
 cd "$(dirname "$0")"
 objects=()
-for test in support/main cpu/simd_test cpu/simd_math_test cpu/gemm_test ops/linear_test ops/lora_linear_test \
-  ops/dora_test optim/adam_test optim/sgd_test linalg/svd_test ops/softmax_cross_entropy_test \
-  ops/layer_norm_test ops/rms_norm_test ops/gelu_test ops/silu_test; do
+for test in support/main cpu/simd_test cpu/simd_math_test cpu/gemm_test ops/linear_test \
+  ops/lora_linear_test ops/dora_test ops/dot_test optim/adam_test optim/adamw_test optim/sgd_test \
+  linalg/svd_test ops/softmax_cross_entropy_test ops/layer_norm_test ops/rms_norm_test \
+  ops/gelu_test ops/silu_test; do
   object=$build/${test//\//_}.o
   "$compiler" -std=c++20 -O2 -Wall -Wextra -Wpedantic -Wconversion -Werror -I. -I../include \
-    -c "$test.cpp" -o "$object"
+    -DLORA_GOLDEN_DIR='"golden"' -c "$test.cpp" -o "$object"
   objects+=("$object")
 done
 "$compiler" "${objects[@]}" -pthread -o "$build/tests"

@@ -153,6 +153,8 @@ class HostBackend {
     set<&lora::cpu::layer_norm_backward<float>>(table_.layer_norm_backward);
     set<&lora::cpu::rms_norm<float>>(table_.rms_norm);
     set<&lora::cpu::rms_norm_backward<float>>(table_.rms_norm_backward);
+    set<&lora::cpu::dot<float>>(table_.dot);
+    set<&lora::cpu::squared_norm_factored<float>>(table_.squared_norm_factored);
     lora::detail::cuda_backend = &table_;
   }
   HostBackend(const HostBackend&) = delete;

@@ -241,6 +241,10 @@ struct Backend {
   int (*rms_norm)(ConstMatrix x, ConstVector weight, Matrix y, Vector inv_rms, double eps, Stream);
   int (*rms_norm_backward)(ConstMatrix dy, ConstMatrix x, ConstVector weight, ConstVector inv_rms,
                            Matrix dx, Vector dweight, bool accumulate, Stream);
+
+  /// To *result, on the device.
+  int (*dot)(ConstVector x, ConstVector y, double* result, Stream);
+  int (*squared_norm_factored)(ConstMatrix dy, ConstMatrix x, double* result, Stream);
 };
 
 /// Null until <lora/cuda.hpp> registers the kernel library. Of default visibility, so that two
