@@ -95,6 +95,8 @@ const Backend* cuda_backend_table(HeaderVersion) noexcept {
       .conv2d_backward_bias = cuda::conv2d_backward_bias,
       .causal_attention = cuda::causal_attention,
       .causal_attention_backward = cuda::causal_attention_backward,
+      .dot = cuda::dot,
+      .squared_norm_factored = cuda::squared_norm_factored,
   };
   return &kTable;
 }

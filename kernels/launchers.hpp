@@ -176,4 +176,8 @@ int causal_attention_backward(ConstMatrix dy, ConstMatrix q, ConstMatrix k, Cons
                               ConstMatrix y, ConstMatrix log_sum_exp, std::int64_t heads, Matrix dq,
                               Matrix dk, Matrix dv, void* stream);
 
+// dot.cu
+int dot(ConstVector x, ConstVector y, double* result, void* stream);
+int squared_norm_factored(ConstMatrix dy, ConstMatrix x, double* result, void* stream);
+
 }  // namespace lora::inline v0::cuda

@@ -9,8 +9,8 @@ cd "$(dirname "$0")"
 objects=()
 for test in support/main cpu/simd_test cpu/simd_math_test cpu/gemm_test cpu/transpose_test \
   ops/linear_test ops/lora_linear_test ops/dora_test ops/softmax_cross_entropy_test \
-  ops/layer_norm_test ops/rms_norm_test ops/gelu_test ops/silu_test ops/conv2d_test \
-  ops/causal_attention_test optim/adam_test optim/sgd_test linalg/svd_test; do
+  ops/layer_norm_test ops/gelu_test ops/conv2d_test ops/causal_attention_test ops/dot_test \
+  optim/adam_test optim/adamw_test linalg/svd_test; do
   object=$build/${test//\//_}.o
   "$compiler" -std=c++20 -O2 -Wall -Wextra -Wpedantic -Wconversion -Werror -I. -I../include \
     "-DLORA_GOLDEN_DIR=\"$PWD/golden\"" -c "$test.cpp" -o "$object"

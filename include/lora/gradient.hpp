@@ -2,6 +2,7 @@
 #pragma once
 
 #include <lora/error.hpp>
+#include <lora/ops/dot.hpp>
 #include <lora/ops/elementwise.hpp>
 #include <lora/ops/linear.hpp>
 #include <lora/tensor.hpp>
@@ -60,6 +61,24 @@ class Gradient {
     materialize();
     write(dense_, form_ == Form::dense);
     form_ = Form::dense;
+  }
+
+  /// *= factor. Of two factors the smaller one is multiplied; an empty gradient stays empty.
+  void scale(double factor) {
+    if (form_ == Form::dense) ops::scale(dense_, factor);
+    if (form_ == Form::factored) ops::scale(dy_.numel() < x_.numel() ? dy_ : x_, factor);
+  }
+
+  /// results[i] = the sum of the squares of all elements; see ops/dot.hpp. The product of two
+  /// factors is formed only where that is cheaper. Throws ValueError when empty.
+  void squared_norm(Tensor<double>& results, index_t i) {
+    // Measured: a multiply-add in double, of rows that are read again and again, costs some eight
+    // of those that form the product, and half of all pairs of rows are needed.
+    if (is_factored() && 4 * rows_ * (dy_.cols() + x_.cols()) < dy_.cols() * x_.cols()) {
+      return ops::squared_norm_factored(dy_, x_, results, i);
+    }
+    const Tensor<T>& all = dense();
+    ops::dot(all, all, results, i);
   }
 
   /// The factors of dyᵀ x. Only while is_factored().

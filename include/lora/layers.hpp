@@ -18,4 +18,5 @@
 #include <lora/nn/rms_norm.hpp>
 #include <lora/nn/silu.hpp>
 #include <lora/optim/adamw.hpp>
+#include <lora/optim/clip_grad_norm.hpp>
 #include <lora/optim/lr_schedule.hpp>

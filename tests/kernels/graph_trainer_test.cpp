@@ -3,6 +3,8 @@
 
 #include <numeric>
 
+#include <lora/optim/adamw.hpp>
+
 #include "kernels/support.hpp"
 #include "support/models.hpp"
 
@@ -20,16 +22,18 @@ lora::LabeledImages small_set(index_t count) {
 }
 
 // Two runs of pretraining, then one of adapters; the losses, and then the logits of the first rows.
-template <class Train>
+template <class Optimizer, class Train>
 std::vector<double> study(Device device, const Train& train) {
   lora::Sequential<float> net = small_net<float>(3);
   net.to(device);
   std::vector<double> results;
-  lora::Adam<float> adam(net.parameters(), {.lr = 1e-2});
+  Optimizer adam(net.parameters(), {.lr = 1e-2});
   train(net, adam, results);
   train(net, adam, results);
   lora::adapt(net, {.r = 2});
-  lora::Adam<float> adapters(lora::loraplus_groups(net, 16), {.lr = 1e-3});
+  auto groups = lora::loraplus_groups(net, 16);
+  groups[0].weight_decay_ratio = 40;
+  Optimizer adapters(groups, {.lr = 1e-3});
   train(net, adapters, results);
   const Tensor<float> logits =
       net.forward(random_tensor<float>({3, 7}, 5).to(device)).to(Device::cpu);
@@ -39,17 +43,18 @@ std::vector<double> study(Device device, const Train& train) {
 
 }  // namespace
 
-TEST_CASE("a graph of the training step trains as separate ops do", "[kernels][graph]") {
+TEMPLATE_TEST_CASE("a graph of the training step trains as separate ops do", "[kernels][graph]",
+                   lora::Adam<float>, lora::AdamW<float>) {
   const lora::LabeledImages set = small_set(23);
   constexpr index_t kBatch = 4;
   std::vector<index_t> order(23);
   std::iota(order.rbegin(), order.rend(), index_t{0});
 
-  const auto with_graph = study(Device::cuda, [&](auto& net, auto& adam, auto& results) {
+  const auto with_graph = study<TestType>(Device::cuda, [&](auto& net, auto& adam, auto& results) {
     lora::GraphTrainer trainer(net, adam, set, kBatch);
     trainer.run(order, [&](double loss) { results.push_back(loss); });
   });
-  const auto with_ops = study(Device::cpu, [&](auto& net, auto& adam, auto& results) {
+  const auto with_ops = study<TestType>(Device::cpu, [&](auto& net, auto& adam, auto& results) {
     lora::Saved<float> saved;
     Tensor<float> images, dlogits;
     for (index_t begin = 0; begin + kBatch <= 23; begin += kBatch) {

@@ -16,10 +16,11 @@ const LayerSizes kLayers[] = {{1, 1, 1, 1},      {10, 784, 100, 1}, {10, 1300, 1
                               {65, 66, 67, 2},   {130, 65, 64, 33}};
 
 const lora::AdamOptions kAdam{.lr = 0.01, .weight_decay = 0.01};
+const lora::AdamOptions kAdamW{.lr = 0.01, .weight_decay = 0.1, .decoupled_weight_decay = true};
 const lora::SGDOptions kSgd{.lr = 0.125, .weight_decay = 0.25};
 
 // The two of an adapter, which may have had different numbers of updates.
-const lora::detail::AdamSchedule kOfA = lora::detail::adam_schedule(kAdam, 5);
+const lora::detail::AdamSchedule kOfA = lora::detail::adam_schedule(kAdamW, 5, 1, 0.5);
 const lora::detail::AdamSchedule kOfB = lora::detail::adam_schedule(kAdam, 7, 16);
 
 AdamState<float> random_state(const Tensor<float>& value, std::uint64_t seed, Device device) {
@@ -48,13 +49,14 @@ void check_same_bits(const Results& x, const Results& y) {
   }
 }
 
-Results adam_step(const LayerOperands& o, bool with_dx, Device device) {
+Results adam_step(const LayerOperands& o, bool with_dx, Device device,
+                  const lora::AdamOptions& options = kAdam) {
   const auto dy = o.dy.to(device), x = o.x.to(device), relu_output = o.relu_output.to(device);
   auto w = o.w.to(device), bias = o.bias.to(device);
   auto w_state = random_state(o.w, 1, device), bias_state = random_state(o.bias, 3, device);
   Tensor<float> dx({0}, device);
   ops::linear_backward_adam(dy, x, w, w_state, &bias, &bias_state, with_dx ? &dx : nullptr,
-                            lora::detail::adam_schedule(kAdam, 3),
+                            lora::detail::adam_schedule(options, 3),
                             with_dx ? &relu_output : nullptr);
   Results r;
   r.add(w);
@@ -108,7 +110,10 @@ TEST_CASE("updates on cuda have the CPU's bits where the gradient is exact", "[k
     for (const bool with_dx : {true, false}) {
       INFO(text(s) << ", seed " << seed << (with_dx ? ", dx" : ""));
       const LayerOperands o(s, true, seed += 10);
-      check_same_bits(adam_step(o, with_dx, Device::cuda), adam_step(o, with_dx, Device::cpu));
+      for (const lora::AdamOptions& options : {kAdam, kAdamW}) {
+        check_same_bits(adam_step(o, with_dx, Device::cuda, options),
+                        adam_step(o, with_dx, Device::cpu, options));
+      }
       check_same_bits(sgd_step(o, with_dx, Device::cuda), sgd_step(o, with_dx, Device::cpu));
       check_same_bits(lora_step(o, with_dx, Device::cuda), lora_step(o, with_dx, Device::cpu));
     }

@@ -39,15 +39,18 @@ void check_same(const AdamTensors& gpu, const AdamTensors& cpu) {
 
 TEST_CASE("adam gives the CPU's bits", "[kernels][adam]") {
   for (const index_t size : kSizes) {
-    for (const double weight_decay : {0.0, 0.01}) {
-      INFO("size " << size << ", weight decay " << weight_decay);
-      const lora::AdamOptions options{.lr = 0.01, .weight_decay = weight_decay};
+    for (const auto& [weight_decay, decoupled] :
+         {std::pair{0.0, false}, std::pair{0.01, false}, std::pair{0.1, true}}) {
+      INFO("size " << size << ", weight decay " << weight_decay
+                   << (decoupled ? ", decoupled" : ""));
+      const lora::AdamOptions options{
+          .lr = 0.01, .weight_decay = weight_decay, .decoupled_weight_decay = decoupled};
       AdamTensors cpu(size);
       AdamTensors gpu = cpu.to(Device::cuda);
       for (int step = 1; step <= 2; ++step) {
         const auto seed = static_cast<std::uint64_t>(10 + step);
         const Tensor<float> gradient = random_tensor<float>({size}, seed);
-        const lora::detail::AdamSchedule schedule = lora::detail::adam_schedule(options, step);
+        const auto schedule = lora::detail::adam_schedule(options, step, 4, 0.75);
         lora::ops::adam(gradient, cpu.value, cpu.state, schedule);
         lora::ops::adam(on_gpu(gradient), gpu.value, gpu.state, schedule);
       }
@@ -57,7 +60,7 @@ TEST_CASE("adam gives the CPU's bits", "[kernels][adam]") {
 }
 
 TEST_CASE("adam takes its scalars from a table on the device", "[kernels][adam]") {
-  const lora::AdamOptions options{.lr = 0.02};
+  const lora::AdamOptions options{.lr = 0.02, .weight_decay = 0.1, .decoupled_weight_decay = true};
   AdamTensors cpu(100);
   AdamTensors gpu = cpu.to(Device::cuda);
   constexpr index_t kSteps = 3;
@@ -72,8 +75,13 @@ TEST_CASE("adam takes its scalars from a table on the device", "[kernels][adam]"
     const Tensor<float> gradient = random_tensor<float>({100}, static_cast<std::uint64_t>(step));
     const Tensor<index_t> gpu_step = on_gpu(Tensor<index_t>({1}, {step}));
     const lora::detail::AdamSchedule schedule{
-        {}, reinterpret_cast<const lora::detail::AdamScalars*>(gpu_table.data()), gpu_step.data()};
-    lora::ops::adam(gradient, cpu.value, cpu.state, lora::detail::adam_schedule(options, step));
+        {},
+        reinterpret_cast<const lora::detail::AdamScalars*>(gpu_table.data()),
+        gpu_step.data(),
+        16,
+        0.5};
+    lora::ops::adam(gradient, cpu.value, cpu.state,
+                    lora::detail::adam_schedule(options, step, 16, 0.5));
     lora::ops::adam(on_gpu(gradient), gpu.value, gpu.state, schedule);
   }
   check_same(gpu, cpu);

@@ -158,6 +158,8 @@ class HostBackend {
     set<&lora::cpu::conv2d_backward_input<float>>(table_.conv2d_backward_input);
     set<&lora::cpu::conv2d_backward_weight<float>>(table_.conv2d_backward_weight);
     set<&lora::cpu::conv2d_backward_bias<float>>(table_.conv2d_backward_bias);
+    set<&lora::cpu::dot<float>>(table_.dot);
+    set<&lora::cpu::squared_norm_factored<float>>(table_.squared_norm_factored);
     lora::detail::cuda_backend = &table_;
   }
   HostBackend(const HostBackend&) = delete;

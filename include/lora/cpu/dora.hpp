@@ -7,6 +7,7 @@
 #include <vector>
 
 #include <lora/activation.hpp>
+#include <lora/cpu/dot.hpp>
 #include <lora/cpu/gemm.hpp>
 #include <lora/cpu/linear.hpp>
 #include <lora/cpu/linear_cores.hpp>
@@ -171,32 +172,11 @@ struct GramCore {
                                      std::int64_t begin, std::int64_t end) {
     for (std::int64_t r = begin; r < end; ++r) {
       double* const row = gram + r * a.rows;
-      for (std::int64_t q = 0; q <= r; ++q) row[q] = dot<Bytes>(a.row(r), a.row(q), a.cols);
+      for (std::int64_t q = 0; q <= r; ++q) {
+        row[q] = dot_in_double<Bytes>(a.row(r), a.row(q), a.cols);
+      }
       lengths[r] = std::sqrt(row[r]);
     }
-  }
-
- private:
-  template <int Bytes, class T>
-  static LORA_ALWAYS_INLINE double dot(const T* x, const T* y, std::int64_t size) {
-    using S = Simd<double, Bytes>;
-    using V = typename S::Vector;
-    constexpr int W = S::kWidth;
-    typedef T Few __attribute__((vector_size(W * sizeof(T)), aligned(sizeof(T)), may_alias));
-    constexpr int N = 4;  // sums side by side: one would wait for each addition
-    V sum[N] = {};
-    std::int64_t k = 0;
-    for (; k + N * W <= size; k += N * W) {
-      LORA_UNROLL
-      for (int n = 0; n < N; ++n) {
-        const V from_x = __builtin_convertvector(*reinterpret_cast<const Few*>(x + k + n * W), V);
-        const V from_y = __builtin_convertvector(*reinterpret_cast<const Few*>(y + k + n * W), V);
-        sum[n] += from_x * from_y;
-      }
-    }
-    double rest = 0;
-    for (; k < size; ++k) rest += double{x[k]} * double{y[k]};
-    return S::sum((sum[0] + sum[1]) + (sum[2] + sum[3])) + rest;
   }
 };
 

@@ -259,6 +259,10 @@ struct Backend {
   int (*causal_attention_backward)(ConstMatrix dy, ConstMatrix q, ConstMatrix k, ConstMatrix v,
                                    ConstMatrix y, ConstMatrix log_sum_exp, std::int64_t heads,
                                    Matrix dq, Matrix dk, Matrix dv, Stream);
+
+  /// To *result, on the device.
+  int (*dot)(ConstVector x, ConstVector y, double* result, Stream);
+  int (*squared_norm_factored)(ConstMatrix dy, ConstMatrix x, double* result, Stream);
 };
 
 /// Null until <lora/cuda.hpp> registers the kernel library. Of default visibility, so that two
