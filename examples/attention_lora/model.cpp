@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "attention_lora/model.hpp"
 
+#include <lora/layers.hpp>
+
 #include "attention_lora/texts.hpp"
 
 namespace attention_lora {

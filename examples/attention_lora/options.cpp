@@ -35,10 +35,10 @@ void add_training(CLI::App& app, Settings& s) {
   app.add_option("--lr", s.lr, "largest learning rate of AdamW on all weights (0.003)")
       ->check(CLI::PositiveNumber)
       ->type_name("X");
-  app.add_option("--rank", s.rank, "rank of the adapters (8)")
+  app.add_option("--rank", s.rank, "rank of the adapters (4)")
       ->check(CLI::Range(1, 4096))
       ->type_name("R");
-  app.add_option("--alpha", s.alpha, "LoRA's alpha: the update is scaled by alpha / rank (16)")
+  app.add_option("--alpha", s.alpha, "LoRA's alpha: the update is scaled by alpha / rank (8)")
       ->type_name("X");
   app.add_option("--target-modules", s.target_modules,
                  "layers with adapters (q_proj,v_proj), or all-linear")

@@ -21,8 +21,8 @@ struct Settings {
   int batch = 16;
   int steps = 2000;
   double lr = 3e-3;
-  int rank = 8;
-  double alpha = 16;
+  int rank = 4;
+  double alpha = 8;
   std::vector<std::string> target_modules = {"q_proj", "v_proj"};
   int adapt_steps = 500;
   double adapt_lr = 1e-2;

@@ -5,6 +5,7 @@
 #include <chrono>
 
 #include <lora/io/checkpoint.hpp>
+#include <lora/layers.hpp>
 
 #include "attention_lora/json_output.hpp"
 #include "attention_lora/sample.hpp"
