@@ -11,15 +11,15 @@ using namespace lora_bench;
 
 struct Layer {
   lora::Conv2dOptions options;
-  index_t groups_of_w, kernel;
+  index_t in_group, kernel;
   Tensor<float> x, w, b, y, dy, dx, dw;
 
   explicit Layer(const benchmark::State& state)
       : options{.stride = state.range(5), .padding = state.range(4) / 2, .groups = state.range(6)},
-        groups_of_w(state.range(1) / options.groups),
+        in_group(state.range(1) / options.groups),
         kernel(state.range(4)),
         x(random({state.range(0), state.range(1), state.range(3), state.range(3)}, 1)),
-        w(random({state.range(2), groups_of_w, kernel, kernel}, 2)),
+        w(random({state.range(2), in_group, kernel, kernel}, 2)),
         b(random({state.range(2)}, 3)),
         dx(x.shape()),
         dw(w.shape()) {
@@ -28,7 +28,7 @@ struct Layer {
     dy = random(y.shape(), 4);
   }
 
-  double terms() const { return static_cast<double>(groups_of_w * kernel * kernel); }
+  double terms() const { return static_cast<double>(in_group * kernel * kernel); }
   double flops() const { return 2.0 * static_cast<double>(y.numel()) * terms(); }
   double bytes() const { return 4.0 * static_cast<double>(x.numel() + w.numel() + y.numel()); }
 
@@ -41,12 +41,12 @@ struct Layer {
       for (index_t i = 0; i < y.dim(2); ++i) {
         for (index_t j = 0; j < y.dim(3); ++j) {
           const index_t at_y = ((n * w.dim(0) + o) * y.dim(2) + i) * y.dim(3) + j;
-          for (index_t k = 0; k < groups_of_w * kernel * kernel; ++k) {
-            const index_t c = o / outputs * groups_of_w + k / (kernel * kernel);
+          for (index_t k = 0; k < in_group * kernel * kernel; ++k) {
+            const index_t c = o / outputs * in_group + k / (kernel * kernel);
             const index_t row = i * options.stride.h + k / kernel % kernel - options.padding.h;
             const index_t col = j * options.stride.w + k % kernel - options.padding.w;
             if (row < 0 || row >= size || col < 0 || col >= size) continue;
-            f(((n * x.dim(1) + c) * size + row) * size + col, o * groups_of_w * kernel * kernel + k,
+            f(((n * x.dim(1) + c) * size + row) * size + col, o * in_group * kernel * kernel + k,
               at_y);
           }
         }
@@ -55,6 +55,7 @@ struct Layer {
   }
 };
 
+// Ends the program unless the elements of `got` from `first` on are sums of so many terms.
 void require_sums(const char* name, const Tensor<float>& got, const std::vector<double>& expected,
                   std::size_t first, double terms) {
   for (std::size_t i = 0; i < expected.size(); ++i) {
@@ -63,7 +64,6 @@ void require_sums(const char* name, const Tensor<float>& got, const std::vector<
   }
 }
 
-// Runs `compute` once; what `products` then adds up must be in `got`. Then it is timed.
 template <class Compute>
 void time(benchmark::State& state, const Layer& l, const Compute& compute) {
   for (auto _ : state) {

@@ -16,7 +16,6 @@ namespace lora::inline v0::cuda {
 namespace {
 
 using detail::AxisGather;
-using detail::ConvAxis;
 
 // Positions and taps are counted in 32 bits, with room for a tile behind the last.
 bool fits(std::int64_t count) { return count <= std::numeric_limits<int>::max() - 1024; }
@@ -42,7 +41,8 @@ cudaError_t with_tile(ConvTile tile, std::int64_t columns, std::int64_t rows, st
   return tile == ConvTile::flat ? call(ConvFlatTile{}) : call(ConvSquareTile{});
 }
 
-/// Launches what is left of `p` after the strides of its operands: one residue of each axis.
+/// Launches the kernel for one residue of each axis. `p` has what is the same for all of them, with
+/// the addresses of whole tensors.
 int gather(ConvGather p, const AxisGather& rows, const AxisGather& cols, std::int64_t batch,
            std::int64_t groups, std::int64_t channels, std::int64_t result_cols, int kernel_cols,
            void* stream) {

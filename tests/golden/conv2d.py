@@ -1,4 +1,5 @@
-"""What torch.nn.functional.conv2d gives and what torch.nn.Conv2d starts with: writes conv2d.safetensors beside itself."""
+"""What torch.nn.functional.conv2d gives and torch.nn.Conv2d starts with: writes conv2d.safetensors
+beside itself."""
 
 from pathlib import Path
 

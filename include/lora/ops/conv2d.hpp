@@ -29,7 +29,9 @@ struct HeightWidth {
   constexpr HeightWidth(index_t h, index_t w) : h(h), w(w) {}
   friend constexpr bool operator==(const HeightWidth&, const HeightWidth&) = default;
 
-  std::string to_string() const { return "(" + std::to_string(h) + ", " + std::to_string(w) + ")"; }
+  std::string to_string() const {
+    return std::string("(") + std::to_string(h) + ", " + std::to_string(w) + ")";
+  }
 };
 
 struct Conv2dOptions {
