@@ -102,9 +102,9 @@ LORA_ALWAYS_INLINE void exp_of_sum(typename S::Vector& x, const typename S::Vect
   S::select(x > V{} + kLargest, V{} + kLargest, x, input);
   const V shifted = input * T(1.4426950408889634) + kRound;
   const V n = shifted - kRound;
-  V r = input;
-  S::fma(n, V{} - kLn2High, r);
-  S::fma(n, V{} - kLn2Low, r);
+  // Not S::fma, which GCC took apart here. A second rounding of so small a product is lost in r.
+  V r = input - n * kLn2High;
+  r -= n * kLn2Low;
   r += low;
 
   V sum;
