@@ -6,7 +6,7 @@
 
 #include <lora/view.hpp>
 
-#include "kernels/attention_tile.cuh"
+#include "kernels/device/attention_tile.cuh"
 
 // Causal attention and its gradients, a block for each tile of queries or, for dk and dv, of keys;
 // after Dao, "FlashAttention-2", 2023 (arXiv 2307.08691). The tiles of the other operands pass

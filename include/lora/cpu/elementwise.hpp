@@ -28,15 +28,21 @@ struct ScaleCore {
   }
 };
 
-// Rounded twice: the product of a factor of 1 is exact, and so the sum is that of plain addition.
+// Rounded twice, as in the kernels, so that adding with a factor of 1 is plain addition and the
+// bits are the same everywhere.
 struct AddScaledCore {
   template <int Bytes, class T>
   static LORA_ALWAYS_INLINE void run(const T* x, T* y, T factor, std::int64_t size) {
     using S = Simd<T, Bytes>;
     map_vectors<S>(
         size, T{0},
-        [&](T* to, const T* in, const T* before)
-            LORA_INLINE_LAMBDA { *S::at(to) = *S::at(before) + factor * *S::at(in); },
+        [&](T* to, const T* in, const T* before) LORA_INLINE_LAMBDA {
+          typename S::Vector product = factor * *S::at(in);
+#if defined(__x86_64__) && !defined(__clang__)
+          asm("" : "+v"(product));  // GCC would make one rounding of the two
+#endif
+          *S::at(to) = *S::at(before) + product;
+        },
         y, x, static_cast<const T*>(y));
   }
 };
