@@ -47,6 +47,7 @@ inline CraftedFiles malformed_beginnings() {
       {"65,537 tensors", header(65537, 0)},
       {"1000 tensors in a file of one", header(1000, 0) + good.substr(24)},
       {"2^64 - 1 pairs", header(0, kMost)},
+      {"8193 pairs", header(0, 8193)},
       {"1000 pairs in a file of none", header(0, 1000) + good.substr(24)},
       {"bytes after an empty header", header(0, 0) + "x"},
   };
@@ -201,16 +202,16 @@ inline CraftedFiles malformed_large() {
          return header(0, 2) +
                 pair("key", kArray, array(kBool, 31 * kMega, std::string(31 * kMega, '\1')));
        }},
-      {"65,536 pairs, then a tensor too many",
+      {"8192 pairs, then a tensor too many",
        [numbered] {
-         return header(1, 65536) +
-                repeated(65536, [&](auto i) { return pair(numbered(i), kUint8, "\1"); });
+         return header(1, 8192) +
+                repeated(8192, [&](auto i) { return pair(numbered(i), kUint8, "\1"); });
        }},
-      {"65,536 keys of 480 bytes, the last one twice",
+      {"8192 keys of 4000 bytes, the last one twice",
        [numbered] {
-         return header(0, 65536) + repeated(65536, [&](auto i) {
-                  const std::string key = numbered(i < 65535 ? i : 65534);
-                  return pair(key + std::string(480 - key.size(), 'k'), kUint8, "\1");
+         return header(0, 8192) + repeated(8192, [&](auto i) {
+                  const std::string key = numbered(i < 8191 ? i : 8190);
+                  return pair(key + std::string(4000 - key.size(), 'k'), kUint8, "\1");
                 });
        }},
       {"65,536 empty tensors, the last one twice",

@@ -36,8 +36,18 @@ class GgufCursor {
   /// A byte that says yes or no: the format has 1 and 0 for it and nothing else.
   bool boolean() {
     const auto value = number<std::uint8_t>();
-    if (value > 1) fail("expected a bool of 0 or 1, found " + std::to_string(value));
+    if (value > 1) fail_boolean();
     return value == 1;
+  }
+
+  void skip_booleans(std::uint64_t count) {
+    require(count);
+    while (count > 0) {
+      const std::span<const std::byte> bytes = piece(count);
+      const auto is_neither = [](std::byte byte) { return std::to_integer<int>(byte) > 1; };
+      if (std::any_of(bytes.begin(), bytes.end(), is_neither)) fail_boolean();
+      count -= bytes.size();
+    }
   }
 
   /// A length as 8 bytes, then that many bytes of UTF-8. Nothing is allocated before it is certain
@@ -61,6 +71,8 @@ class GgufCursor {
   }
 
  private:
+  [[noreturn]] void fail_boolean() const { fail("expected a bool of 0 or 1"); }
+
   void require(std::uint64_t count) const {
     if (count > left()) {
       fail("expected " + std::to_string(count) + " more bytes, but the header has to end before " +
@@ -71,19 +83,25 @@ class GgufCursor {
   void take(std::span<std::byte> to) {
     require(to.size());
     while (!to.empty()) {
-      if (at_ < buffer_at_ || at_ >= buffer_at_ + buffer_.size()) fill();
-      const std::size_t offset = static_cast<std::size_t>(at_ - buffer_at_);
-      const std::size_t count = std::min(to.size(), buffer_.size() - offset);
-      std::memcpy(to.data(), buffer_.data() + offset, count);
-      to = to.subspan(count);
-      at_ += count;
+      const std::span<const std::byte> bytes = piece(to.size());
+      std::memcpy(to.data(), bytes.data(), bytes.size());
+      to = to.subspan(bytes.size());
     }
   }
 
-  void fill() {
-    buffer_.resize(static_cast<std::size_t>(std::min<std::uint64_t>(left(), 1 << 16)));
-    buffer_at_ = at_;
-    file_.read_at(at_, buffer_);
+  // The next bytes, at least one and at most `most`, of which as many must be left.
+  std::span<const std::byte> piece(std::uint64_t most) {
+    if (at_ < buffer_at_ || at_ >= buffer_at_ + buffer_.size()) {
+      buffer_.resize(static_cast<std::size_t>(std::min<std::uint64_t>(left(), 1 << 16)));
+      buffer_at_ = at_;
+      file_.read_at(at_, buffer_);
+    }
+    const std::span<const std::byte> buffered =
+        std::span(buffer_).subspan(static_cast<std::size_t>(at_ - buffer_at_));
+    const std::size_t count =
+        static_cast<std::size_t>(std::min<std::uint64_t>(most, buffered.size()));
+    at_ += count;
+    return buffered.first(count);
   }
 
   const InputFile& file_;

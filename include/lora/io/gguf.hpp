@@ -35,8 +35,8 @@ class GgufFile {
  public:
   /// A longer header is refused; the largest vocabularies have about 16 MiB.
   static constexpr std::uint64_t kMaxHeader = std::uint64_t{32} << 20;
-  /// More tensors, or more metadata, are refused; real files have some thousand.
-  static constexpr std::uint64_t kMaxCount = 65536;
+  /// More tensors and more metadata are refused; real files have some thousand and some dozen.
+  static constexpr std::uint64_t kMaxTensors = 65536, kMaxPairs = 8192;
   /// The format's bounds on the length of a key and of a tensor's name.
   static constexpr std::size_t kMaxKey = 65535, kMaxName = 64;
   static constexpr std::uint64_t kMaxAlignment = 65536;
@@ -52,8 +52,8 @@ class GgufFile {
     if (version != 2 && version != 3) {
       fail("expected GGUF version 2 or 3, little-endian, found " + std::to_string(version));
     }
-    const std::uint64_t tensors = count(cursor, "tensors");
-    const std::uint64_t pairs = count(cursor, "metadata entries");
+    const std::uint64_t tensors = count(cursor, kMaxTensors, "tensors");
+    const std::uint64_t pairs = count(cursor, kMaxPairs, "metadata entries");
     for (std::uint64_t i = 0; i < pairs; ++i) parse_pair(cursor);
     read_alignment();
     for (std::uint64_t i = 0; i < tensors; ++i) parse_tensor(cursor);
@@ -125,10 +125,11 @@ class GgufFile {
     return found->second;
   }
 
-  static std::uint64_t count(detail::GgufCursor& cursor, const std::string& what) {
+  static std::uint64_t count(detail::GgufCursor& cursor, std::uint64_t most,
+                             const std::string& what) {
     const auto count = cursor.number<std::uint64_t>();
-    if (count > kMaxCount) {
-      cursor.fail("expected at most " + std::to_string(kMaxCount) + " " + what + ", found " +
+    if (count > most) {
+      cursor.fail("expected at most " + std::to_string(most) + " " + what + ", found " +
                   std::to_string(count));
     }
     return count;
@@ -180,10 +181,10 @@ class GgufFile {
       cursor.fail("expected an array of numbers, bools or strings, found type " +
                   std::to_string(array.type));
     }
-    if (array.type == kString || array.type == kBool) {
-      for (std::uint64_t i = 0; i < array.count; ++i) {
-        array.type == kString ? void(cursor.string()) : void(cursor.boolean());
-      }
+    if (array.type == kBool) {
+      cursor.skip_booleans(array.count);
+    } else if (array.type == kString) {
+      for (std::uint64_t i = 0; i < array.count; ++i) cursor.string();
     } else {
       const detail::CheckedSize bytes =
           detail::CheckedSize(array.count) * detail::kGgufValueBytes[array.type];
@@ -359,7 +360,7 @@ inline void write_gguf(const std::string& path, const std::map<std::string, Gguf
     offset = detail::CheckedSize(offset + entry.data.size()).rounded_up(kAlignment).value();
   }
 
-  if (std::max(entries.size(), metadata.size()) > GgufFile::kMaxCount ||
+  if (entries.size() > GgufFile::kMaxTensors || metadata.size() > GgufFile::kMaxPairs ||
       header.size() > GgufFile::kMaxHeader) {
     throw ValueError("write_gguf: " + std::to_string(entries.size()) + " tensors and " +
                      std::to_string(metadata.size()) + " metadata entries, a header of " +
