@@ -230,24 +230,28 @@ class GgufFile {
     if (!type) cursor.fail("tensor \"" + name + "\" has the unknown type " + std::to_string(id));
     info.dtype = type->name;
     info.begin = cursor.number<std::uint64_t>();
+    place_tensor(cursor, name, *type, info);
+    if (!tensors_.emplace(name, std::move(info)).second) {
+      cursor.fail("tensor \"" + name + "\" twice");
+    }
+  }
+
+  // Where the tensor has to begin, behind the one before it, and whether it ends within the file.
+  void place_tensor(const detail::GgufCursor& cursor, const std::string& name,
+                    const detail::GgufType& type, TensorInfo& info) {
     const std::string what =
         "tensor \"" + name + "\", " + info.dtype + " " + detail::to_string(info.shape) + ",";
-    const detail::CheckedSize bytes = detail::gguf_tensor_bytes(*type, info.shape);
-    if (!bytes.fits(file_.size())) cursor.fail(what + " is larger than the file");
-    if ((rank > 0 ? info.shape.back() : 1) % type->block != 0) {
-      cursor.fail(what + " has rows that are no whole blocks of " + std::to_string(type->block));
+    if ((info.shape.empty() ? 1 : info.shape.back()) % type.block != 0) {
+      cursor.fail(what + " has rows that are no whole blocks of " + std::to_string(type.block));
     }
     const detail::CheckedSize begin = detail::CheckedSize(data_end_).rounded_up(alignment_);
-    const detail::CheckedSize end = begin + bytes;
+    const detail::CheckedSize end = begin + detail::gguf_tensor_bytes(type, info.shape);
     if (!end.fits(file_.size())) cursor.fail(what + " ends beyond the file");
     if (info.begin != begin.value()) {
       cursor.fail(what + " begins at byte " + std::to_string(info.begin) +
                   " of the data, expected " + std::to_string(begin.value()));
     }
     info.end = data_end_ = end.value();
-    if (!tensors_.emplace(name, std::move(info)).second) {
-      cursor.fail("tensor \"" + name + "\" twice");
-    }
   }
 
   // The tensors end with the file, or the zeros that align the end do. ggml writes the latter.
