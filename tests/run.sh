@@ -6,6 +6,11 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 cmake/install_packages.sh g++ clang cmake make pkg-config catch2 zlib1g-dev libcli11-dev nlohmann-json3-dev libstb-dev
+# What clang needs to fuzz. Ubuntu 22.04 has no package of that name; without it the corpora are
+# replayed.
+if apt-cache show libclang-rt-dev >/dev/null 2>&1; then
+  cmake/install_packages.sh libclang-rt-dev || true
+fi
 
 preset=${PRESET:-release}
 # Where there is nvcc: two processors in machine code and PTX for what is newer, not the whole default

@@ -2,6 +2,7 @@
 #include <lora/data/gz.hpp>
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "support/catch.hpp"
@@ -30,11 +31,9 @@ TEST_CASE("gunzip refuses truncated data, wherever it ends", "[gz][errors]") {
   const Bytes whole = gzip(some_bytes());
   for (std::size_t size = 0; size < whole.size(); size += 17) {
     INFO("cut to " << size << " of " << whole.size() << " bytes");
-    CHECK_THROWS_AS(
-        lora::gunzip({whole.begin(), whole.begin() + static_cast<long>(size)}, 5000, ""),
-        lora::FileError);
+    CHECK_THROWS_AS(lora::gunzip(std::span(whole).first(size), 5000, ""), lora::FileError);
   }
-  CHECK_THROWS_WITH(lora::gunzip({whole.begin(), whole.end() - 1}, 5000, "file"),
+  CHECK_THROWS_WITH(lora::gunzip(std::span(whole).first(whole.size() - 1), 5000, "file"),
                     contains("file: the gzip data ends too early"));
 }
 
