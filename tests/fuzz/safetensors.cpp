@@ -28,6 +28,12 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     std::uint64_t bytes = 0;
     for (const auto& [name, info] : file.tensors()) {
       bytes += info.end - info.begin;
+      lora_test::touch(file.bytes(name));
+      if (lora::detail::is_floating_point(info.dtype) &&
+          info.shape.size() <= lora::Shape::kMaxRank) {
+        const lora::Tensor<float> tensor = file.read_as<float>(name);
+        lora_test::touch(tensor.span());
+      }
       if (info.dtype == "F32") read<float>(file, name, info);
       if (info.dtype == "F64") read<double>(file, name, info);
       if (info.dtype == "U8") read<std::uint8_t>(file, name, info);
