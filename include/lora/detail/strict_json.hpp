@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <cstddef>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include <lora/error.hpp>
+
+// Outside the umbrella: it needs nlohmann-json.
+
+namespace lora::inline v0::detail {
+
+/// A JSON object of an untrusted file. Throws FileError, whose text `name` begins, on anything but
+/// one object of at most 1 MiB in valid UTF-8, nested at most 32 deep, without a key that stands
+/// twice (of which nlohmann's parser keeps the last).
+inline nlohmann::json parse_json_object(std::string_view text, std::string_view name) {
+  using Json = nlohmann::json;
+  constexpr std::size_t kMaxSize = std::size_t{1} << 20;
+  constexpr int kMaxDepth = 32;
+  const auto fail = [&](const std::string& what) {
+    throw FileError(std::string(name) + ": " + what);
+  };
+  if (text.size() > kMaxSize) {
+    fail("expected at most 1 MiB of JSON, found " + std::to_string(text.size()) + " bytes");
+  }
+  std::vector<std::set<std::string>> keys;  // of the objects around the place
+  const auto check = [&](int depth, Json::parse_event_t event, Json& parsed) {
+    if (depth > kMaxDepth) fail("the JSON is nested more than 32 deep");
+    if (event == Json::parse_event_t::object_start) keys.emplace_back();
+    if (event == Json::parse_event_t::object_end) keys.pop_back();
+    if (event == Json::parse_event_t::key) {
+      const auto& key = parsed.get_ref<const std::string&>();
+      if (!keys.back().insert(key).second) fail("the key " + Json(key).dump() + " stands twice");
+    }
+    return true;
+  };
+  Json value;
+  try {
+    value = Json::parse(text, check);
+  } catch (const Json::exception& error) {
+    const std::string_view reason = error.what();
+    const std::size_t after_number = reason.find("] ");
+    fail("expected valid JSON: " +
+         std::string(reason.substr(after_number == reason.npos ? 0 : after_number + 2)));
+  }
+  if (!value.is_object()) fail("expected a JSON object, found " + std::string(value.type_name()));
+  return value;
+}
+
+}  // namespace lora::inline v0::detail
