@@ -122,9 +122,7 @@ class PathRegex {
     if (at_ == place) return;
     if (!repeats) fail("a repeated assertion");
     take("?");  // the same paths match whichever way is tried first
-    if (more() && (text_[at_] == '*' || text_[at_] == '+' || text_[at_] == '?')) {
-      fail("a repeated or possessive repetition");
-    }
+    if (is_quantifier()) fail("a repeated or possessive repetition");
     repeat(begin, least, most);
   }
 
@@ -146,6 +144,12 @@ class PathRegex {
     }
     at_ = place;
     return {1, 1};
+  }
+
+  bool is_quantifier() {
+    const std::size_t place = at_;
+    quantifier();
+    return std::exchange(at_, place) != place;
   }
 
   int number(int otherwise) {
@@ -193,7 +197,7 @@ class PathRegex {
     if (take("[")) return emit_set(bracket()), true;
     if (take(".")) return emit_set(~one_of("\n")), true;
     const char c = text_[at_];
-    if (c == '*' || c == '+' || c == '?') fail("nothing to repeat");
+    if (is_quantifier()) fail("nothing to repeat");
     emit_set(of(c));
     ++at_;
     return true;
