@@ -221,3 +221,56 @@ TEST_CASE("the order of the tensors given does not matter", "[safetensors]") {
   CHECK(read_all(folder / "1") == read_all(folder / "2"));
   CHECK(SafetensorsFile(folder / "1").tensors().at("b").begin == 0);
 }
+
+TEST_CASE("tensors of 16 bits and of 64 are read as floats", "[safetensors]") {
+  const TemporaryFolder folder;
+  const std::uint16_t halves[] = {0x3C00, 0xC000, 0x0001}, brains[] = {0x3F80, 0xC000, 0x0001};
+  const double doubles[] = {1, -2, 0x1p-40};
+  const std::int32_t integers[] = {1, 2, 3};
+  const auto bytes_of = [](const auto& values) { return std::as_bytes(std::span(values)); };
+  lora::write_safetensors(folder / "a", {{"f16", "F16", {3}, bytes_of(halves)},
+                                         {"bf16", "BF16", {3, 1}, bytes_of(brains)},
+                                         {"f64", "F64", {1, 3}, bytes_of(doubles)},
+                                         {"i32", "I32", {3}, bytes_of(integers)}});
+  const SafetensorsFile file(folder / "a");
+  CHECK(same_bits(file.read_as<float>("f16"), Tensor<float>({3}, {1, -2, 0x1p-24f})));
+  CHECK(same_bits(file.read_as<float>("bf16"), Tensor<float>({3, 1}, {1, -2, 0x1p-133f})));
+  CHECK(same_bits(file.read_as<float>("f64"), Tensor<float>({1, 3}, {1, -2, 0x1p-40f})));
+  CHECK(same_bits(file.read_as<double>("f16"), Tensor<double>({3}, {1, -2, 0x1p-24})));
+  CHECK(same_bits(file.read_as<double>("f64"), file.read<double>("f64")));
+  CHECK_THROWS_WITH(file.read_as<float>("i32"), contains("\"i32\" is I32, expected F64, F32"));
+  CHECK_THROWS_WITH(file.read_as<float>("x"), contains("there is no tensor \"x\""));
+}
+
+TEST_CASE("a tensor's bytes are those of the file, also after their memory is released",
+          "[safetensors]") {
+  const TemporaryFolder folder;
+  const auto x = random_tensor<float>({300, 70}, 1);
+  lora::write_safetensors(folder / "a", {lora::tensor_entry("x", x)});
+  const SafetensorsFile file(folder / "a");
+  const auto is_x = [&] {
+    const auto bytes = file.bytes("x"), expected = std::as_bytes(x.span());
+    return std::equal(bytes.begin(), bytes.end(), expected.begin(), expected.end());
+  };
+  CHECK(is_x());
+  lora::MappedBytes::release(file.bytes("x"));
+  CHECK(is_x());
+  const std::string all = read_all(folder / "a");
+  const auto header = file.header();
+  CHECK(std::string(reinterpret_cast<const char*>(header.data()), header.size()) ==
+        all.substr(0, all.size() - x.span().size_bytes()));
+}
+
+TEST_CASE("a tensor of more sizes than PyTorch has is refused", "[safetensors][errors]") {
+  const TemporaryFolder folder;
+  const auto ones = [](int count) {
+    std::string shape = "[1";
+    for (int i = 1; i < count; ++i) shape += ",1";
+    return shape + "]";
+  };
+  CHECK(SafetensorsFile(put(folder, with_header(one("F32", ones(64), "[0,4]"), 4)))
+            .info("a")
+            .shape.size() == 64);
+  CHECK_THROWS_WITH(SafetensorsFile(put(folder, with_header(one("F32", ones(65), "[0,4]"), 4))),
+                    contains("more than 64 sizes"));
+}

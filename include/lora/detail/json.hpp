@@ -10,8 +10,9 @@
 
 namespace lora::inline v0::detail {
 
-/// Pulls the few kinds of JSON value that a safetensors header has out of a text, strictly: no
-/// recursion, no tree, nothing but RFC 8259. Throws FileError with the place of the fault.
+/// Pulls the few kinds of JSON value that a safetensors header and an index of such files have out
+/// of a text, strictly: no recursion, no tree, nothing but RFC 8259. Throws FileError with the
+/// place of the fault.
 class JsonReader {
  public:
   /// `name` begins the text of every error. Both must outlive the reader.
@@ -33,7 +34,7 @@ class JsonReader {
 
   void expect_end() {
     skip_space();
-    if (at_ != text_.size()) fail("expected the end of the header");
+    if (at_ != text_.size()) fail("expected the end of the JSON text");
   }
 
   /// Calls item() for each item of a list in brackets: '[' ']' or '{' '}'.
@@ -87,12 +88,81 @@ class JsonReader {
     return value;
   }
 
+  /// Passes over a value of any kind.
+  void skip_value() {
+    // What is open, innermost last; a value follows the comma or colon after which it is empty.
+    std::string open;
+    do {
+      skip_space();
+      const char c = at_ < text_.size() ? text_[at_] : '\0';
+      if (c == '{' || c == '[') {
+        if (open.size() == kMaxDepth)
+          fail("more than " + std::to_string(kMaxDepth) + " brackets open");
+        open += c;
+        ++at_;
+        if (!take(c == '{' ? '}' : ']')) {
+          if (c == '{') skip_key();
+          continue;
+        }
+        open.pop_back();
+      } else if (c == '"') {
+        string();
+      } else {
+        skip_scalar();
+      }
+      while (!open.empty()) {
+        if (take(',')) {
+          if (open.back() == '{') skip_key();
+          break;
+        }
+        expect(open.back() == '{' ? '}' : ']');
+        open.pop_back();
+      }
+    } while (!open.empty());
+  }
+
   [[noreturn]] void fail(const std::string& what) const {
     throw FileError(std::string(name_) + ": " + what + " at byte " + std::to_string(at_) +
-                    " of the header");
+                    " of the JSON text");
   }
 
  private:
+  static constexpr std::size_t kMaxDepth = 64;
+
+  void skip_key() {
+    string();
+    expect(':');
+  }
+
+  // A number, true, false or null.
+  void skip_scalar() {
+    for (const std::string_view word : {"true", "false", "null"}) {
+      if (text_.substr(at_, word.size()) != word) continue;
+      at_ += word.size();
+      return;
+    }
+    take_one_of("-");
+    const std::size_t begin = at_;
+    const std::size_t digits = skip_digits();
+    if (digits == 0 || (digits > 1 && text_[begin] == '0')) fail("expected a value");
+    if (take_one_of(".") && skip_digits() == 0) fail("expected a digit");
+    if (!take_one_of("eE")) return;
+    take_one_of("+-");
+    if (skip_digits() == 0) fail("expected a digit");
+  }
+
+  bool take_one_of(std::string_view characters) {
+    if (at_ == text_.size() || characters.find(text_[at_]) == std::string_view::npos) return false;
+    ++at_;
+    return true;
+  }
+
+  std::size_t skip_digits() {
+    const std::size_t begin = at_;
+    while (at_ < text_.size() && is_digit(text_[at_])) ++at_;
+    return at_ - begin;
+  }
+
   static bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
   void skip_space() {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -23,6 +24,52 @@
 // std::ofstream does not tell a full disk from success before it is closed and cannot flush to it.
 
 namespace lora::inline v0 {
+
+inline bool file_exists(const std::string& path) {
+  struct stat status {};
+  return ::stat(path.c_str(), &status) == 0;
+}
+
+inline bool is_folder(const std::string& path) {
+  struct stat status {};
+  return ::stat(path.c_str(), &status) == 0 && S_ISDIR(status.st_mode);
+}
+
+/// A file's bytes as memory, which come from the disk when they are first touched. A file that is
+/// made shorter meanwhile ends the program, as the system has no other way to say so.
+class MappedBytes {
+ public:
+  MappedBytes() = default;
+  MappedBytes(void* address, std::size_t size) noexcept : address_(address), size_(size) {}
+  MappedBytes(MappedBytes&& other) noexcept
+      : address_(std::exchange(other.address_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+  MappedBytes& operator=(MappedBytes&& other) noexcept {
+    std::swap(address_, other.address_);
+    std::swap(size_, other.size_);
+    return *this;
+  }
+  ~MappedBytes() {
+    if (size_ > 0) ::munmap(address_, size_);
+  }
+
+  std::span<const std::byte> span() const noexcept {
+    return {static_cast<const std::byte*>(address_), size_};
+  }
+
+  /// Says that these bytes, a part of span(), are not needed soon: they leave the process's memory
+  /// and come back when they are touched again.
+  static void release(std::span<const std::byte> part) noexcept {
+    static const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
+    const auto address = reinterpret_cast<std::uintptr_t>(part.data());
+    const std::uintptr_t first = (address + page - 1) / page * page;
+    const std::uintptr_t last = (address + part.size()) / page * page;
+    if (first < last) ::madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
+  }
+
+ private:
+  void* address_ = nullptr;
+  std::size_t size_ = 0;
+};
 
 /// A regular file to read from, at any place. A folder, a pipe or a device is refused.
 class InputFile {
@@ -49,6 +96,14 @@ class InputFile {
   ~InputFile() { ::close(file_); }
 
   std::uint64_t size() const noexcept { return size_; }
+
+  /// All of the file. Throws FileError where it cannot be mapped.
+  MappedBytes map() const {
+    if (size_ == 0) return {};
+    void* const address = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, file_, 0);
+    if (address == MAP_FAILED) fail(std::string("cannot be mapped: ") + std::strerror(errno));
+    return {address, size_};
+  }
 
   /// Fills `to` with the bytes from `offset` on. Throws FileError when there are fewer.
   void read_at(std::uint64_t offset, std::span<std::byte> to) const {

@@ -4,7 +4,9 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <limits>
 #include <map>
 #include <span>
@@ -17,6 +19,7 @@
 #include <lora/detail/json.hpp>
 #include <lora/error.hpp>
 #include <lora/io/file.hpp>
+#include <lora/io/float_formats.hpp>
 #include <lora/tensor.hpp>
 
 // The safetensors format: the length N of the header as 8 bytes, little-endian; the header, JSON;
@@ -65,6 +68,28 @@ constexpr std::string_view dtype_of() {
   if constexpr (std::is_same_v<T, std::int64_t>) return "I64";
 }
 
+/// Whether read_as() can read it.
+inline bool is_floating_point(std::string_view dtype) {
+  return dtype == "F64" || dtype == "F32" || dtype == "F16" || dtype == "BF16";
+}
+
+/// The elements at `from`, of a floating-point dtype and not aligned, as Ts.
+template <class T>
+void convert_elements(std::string_view dtype, std::span<const std::byte> from, std::span<T> to) {
+  const auto convert = [&]<class Stored>(Stored, auto decode) {
+    for (std::size_t i = 0; i < to.size(); ++i) {
+      Stored stored;
+      std::memcpy(&stored, from.data() + i * sizeof(Stored), sizeof(Stored));
+      to[i] = static_cast<T>(decode(stored));
+    }
+  };
+  const auto as_it_is = [](auto value) { return value; };
+  if (dtype == "F64") convert(double{}, as_it_is);
+  if (dtype == "F32") convert(float{}, as_it_is);
+  if (dtype == "F16") convert(std::uint16_t{}, f16_to_float);
+  if (dtype == "BF16") convert(std::uint16_t{}, bf16_to_float);
+}
+
 inline std::string to_string(const std::vector<std::uint64_t>& shape) {
   std::string text = "[";
   for (const std::uint64_t size : shape) {
@@ -82,8 +107,12 @@ class SafetensorsFile {
   /// A longer header is refused; real ones have some hundred bytes a tensor.
   static constexpr std::uint64_t kMaxHeader = std::uint64_t{16} << 20;
 
+  /// A tensor of more sizes is refused: PyTorch has at most 64.
+  static constexpr std::size_t kMaxRank = 64;
+
   /// Throws FileError on anything but a whole, valid file.
-  explicit SafetensorsFile(std::string path) : path_(std::move(path)), file_(path_) {
+  explicit SafetensorsFile(std::string path)
+      : path_(std::move(path)), file_(path_), mapped_(file_.map()) {
     const std::uint64_t size = file_.size();
     if (size < 8) fail("expected a safetensors file, found " + std::to_string(size) + " bytes");
     std::uint64_t length = 0;
@@ -103,31 +132,70 @@ class SafetensorsFile {
     check_layout(size - data_);
   }
 
+  const std::string& path() const noexcept { return path_; }
   const std::map<std::string, TensorInfo>& tensors() const noexcept { return tensors_; }
   const std::map<std::string, std::string>& metadata() const noexcept { return metadata_; }
+
+  /// What the file says of the tensor of that name. Throws FileError when there is none.
+  const TensorInfo& info(const std::string& name) const {
+    const auto found = tensors_.find(name);
+    if (found == tensors_.end()) fail("there is no tensor \"" + name + "\"");
+    return found->second;
+  }
+
+  /// The tensor's bytes as they lie in the file, mapped and not aligned, while the SafetensorsFile
+  /// lives. Throws FileError when there is none of that name.
+  std::span<const std::byte> bytes(const std::string& name) const {
+    const TensorInfo& tensor = info(name);
+    return mapped_.span().subspan(data_ + tensor.begin, tensor.end - tensor.begin);
+  }
+
+  /// Everything before the first tensor's bytes: the length of the header, and it.
+  std::span<const std::byte> header() const { return mapped_.span().first(data_); }
 
   /// The tensor of that name. Throws FileError when there is none, or when its type is not T.
   template <class T>
   Tensor<T> read(const std::string& name) const {
-    const auto found = tensors_.find(name);
-    if (found == tensors_.end()) fail("there is no tensor \"" + name + "\"");
-    const TensorInfo& info = found->second;
-    if (info.dtype != detail::dtype_of<T>()) {
-      fail("tensor \"" + name + "\" is " + info.dtype + ", expected " +
+    const TensorInfo& tensor = info(name);
+    if (tensor.dtype != detail::dtype_of<T>()) {
+      fail("tensor \"" + name + "\" is " + tensor.dtype + ", expected " +
            std::string(detail::dtype_of<T>()));
     }
-    if (info.shape.size() > Shape::kMaxRank) {
-      fail("tensor \"" + name + "\" has shape " + detail::to_string(info.shape) +
-           ", expected at most 4 sizes");
+    Tensor<T> read = empty_tensor<T>(name);
+    file_.read_at(data_ + tensor.begin, std::as_writable_bytes(read.span()));
+    return read;
+  }
+
+  /// The tensor of that name, of F64, F32, F16 or BF16, as Ts: float or double. Throws FileError
+  /// when there is none, or when it is of another type.
+  template <class T>
+  Tensor<T> read_as(const std::string& name) const {
+    const TensorInfo& tensor = info(name);
+    if (!detail::is_floating_point(tensor.dtype)) {
+      fail("tensor \"" + name + "\" is " + tensor.dtype + ", expected F64, F32, F16 or BF16");
     }
-    std::vector<index_t> sizes(info.shape.begin(), info.shape.end());
-    Tensor<T> tensor;
-    tensor.resize(Shape(sizes.begin(), sizes.end()));
-    file_.read_at(data_ + info.begin, std::as_writable_bytes(tensor.span()));
-    return tensor;
+    if (tensor.dtype == detail::dtype_of<T>()) return read<T>(name);
+    std::vector<std::byte> stored(tensor.end - tensor.begin);
+    file_.read_at(data_ + tensor.begin, stored);
+    Tensor<T> read = empty_tensor<T>(name);
+    detail::convert_elements(tensor.dtype, std::span<const std::byte>(stored), read.span());
+    return read;
   }
 
  private:
+  template <class T>
+  Tensor<T> empty_tensor(const std::string& name) const {
+    const TensorInfo& tensor = info(name);
+    if (tensor.shape.size() > Shape::kMaxRank) {
+      fail("tensor \"" + name + "\" has shape " + detail::to_string(tensor.shape) +
+           ", expected at most 4 sizes");
+    }
+    const std::vector<index_t> sizes(tensor.shape.begin(), tensor.shape.end());
+    Tensor<T> empty;
+    empty.resize(Shape(sizes.begin(), sizes.end()));
+    return empty;
+  }
+
   [[noreturn]] void fail(const std::string& what) const { throw FileError(path_ + ": " + what); }
 
   void parse(const std::string& header) {
@@ -160,7 +228,12 @@ class SafetensorsFile {
       if (field == "dtype" && !std::exchange(has_dtype, true)) {
         info.dtype = json.string();
       } else if (field == "shape" && !std::exchange(has_shape, true)) {
-        json.list('[', ']', [&] { info.shape.push_back(json.number()); });
+        json.list('[', ']', [&] {
+          if (info.shape.size() == kMaxRank) {
+            json.fail("a tensor of more than " + std::to_string(kMaxRank) + " sizes");
+          }
+          info.shape.push_back(json.number());
+        });
       } else if (field == "data_offsets" && !std::exchange(has_offsets, true)) {
         json.expect('[');
         info.begin = json.number();
@@ -186,7 +259,8 @@ class SafetensorsFile {
       if (!dtype) fail("tensor \"" + name + "\" has the unknown dtype \"" + info.dtype + "\"");
       std::uint64_t bits = dtype->bits;
       for (const std::uint64_t size : info.shape) {
-        if (size != 0 && bits > std::numeric_limits<std::uint64_t>::max() / size) {
+        const bool fits_index = size <= std::uint64_t{std::numeric_limits<index_t>::max()};
+        if (!fits_index || (size != 0 && bits > std::numeric_limits<std::uint64_t>::max() / size)) {
           fail("tensor \"" + name + "\" has the impossible shape " + detail::to_string(info.shape));
         }
         bits *= size;
@@ -217,6 +291,7 @@ class SafetensorsFile {
 
   std::string path_;
   InputFile file_;
+  MappedBytes mapped_;
   std::uint64_t data_ = 0;
   std::map<std::string, TensorInfo> tensors_;
   std::map<std::string, std::string> metadata_;
