@@ -102,6 +102,15 @@ class AdapterPlan {
     }
   }
 
+  /// The layer itself, without the adapters that it may have; null where it can have none.
+  static std::shared_ptr<Module<T>> adaptable_base(const Child<T>& child) {
+    const auto adapted = std::dynamic_pointer_cast<LoRALayer<T>>(child.module);
+    std::shared_ptr<Module<T>> base = adapted ? adapted->base_module() : child.module;
+    const bool can_be_adapted =
+        dynamic_cast<Linear<T>*>(base.get()) || dynamic_cast<Adaptable<T>*>(base.get());
+    return can_be_adapted ? base : nullptr;
+  }
+
   std::vector<std::string> paths;  ///< of the layers with low-rank updates
 
  private:
@@ -118,15 +127,6 @@ class AdapterPlan {
     std::shared_ptr<Module<T>> copy;
     std::vector<Child<T>*> places;
   };
-
-  // The layer itself, without the adapters that it may have; null where it can have none.
-  static std::shared_ptr<Module<T>> adaptable_base(const Child<T>& child) {
-    const auto adapted = std::dynamic_pointer_cast<LoRALayer<T>>(child.module);
-    std::shared_ptr<Module<T>> base = adapted ? adapted->base_module() : child.module;
-    const bool can_be_adapted =
-        dynamic_cast<Linear<T>*>(base.get()) || dynamic_cast<Adaptable<T>*>(base.get());
-    return can_be_adapted ? base : nullptr;
-  }
 
   static std::vector<std::string> slice_paths(const std::string& path, Module<T>& base) {
     std::vector<std::string> paths;
