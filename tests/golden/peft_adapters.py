@@ -3,42 +3,21 @@
 A folder has what PEFT's save_pretrained writes, and io.safetensors: the base's parameters as
 base.<path>, an input, and the output of the base with each adapter as output.<adapter>.
 
-Needs torch, peft (0.21) and safetensors:  python tests/golden/peft_adapters.py
+Needs torch, peft (0.21) and safetensors. PEFT writes sets in the order of their hashes:
+
+    PYTHONHASHSEED=0 python tests/golden/peft_adapters.py
 """
 
 import shutil
-from collections import OrderedDict
 from pathlib import Path
 
 import torch
 from peft import LoraConfig, get_peft_model
+from peft_networks import deep, mlp, picture, words
 from safetensors.torch import save_file
 from torch import nn
 
 FOLDER = Path(__file__).parent / "peft"
-
-
-def sequential(**layers):
-    return nn.Sequential(OrderedDict(layers))
-
-
-def mlp():
-    return sequential(linear1=nn.Linear(7, 6), relu1=nn.ReLU(), linear2=nn.Linear(6, 4))
-
-
-def words():
-    return sequential(embed=nn.Embedding(11, 6), head=nn.Linear(6, 5))
-
-
-def picture():
-    return sequential(
-        conv1=nn.Conv2d(3, 4, 3, stride=2, padding=1), relu1=nn.ReLU(), conv2=nn.Conv2d(4, 6, 2, groups=2)
-    )
-
-
-def deep():
-    layer = lambda: sequential(query=nn.Linear(5, 5), value=nn.Linear(5, 5))
-    return sequential(model=sequential(layers=nn.Sequential(layer(), layer(), layer())))
 
 
 INPUTS = {

@@ -214,23 +214,13 @@ TEST_CASE("scales of no common formula are saved as alphas", "[peft]") {
 
 TEST_CASE("a path that other paths end with is saved so that it means itself alone", "[peft]") {
   const TemporaryFolder folder;
-  const auto make = [] {
-    lora::PhiloxGenerator generator(1);
-    auto inner = std::make_shared<lora::Sequential<float>>();
-    inner->add("proj", lora::Linear<float>(5, 5, generator));
-    lora::Sequential<float> net;
-    net.add("proj", lora::Linear<float>(5, 5, generator));
-    net.add("inner", inner);
-    net.add("last", lora::Linear<float>(5, 5, generator));
-    return net;
-  };
   const auto path_is_proj = [](const std::string&, std::string_view path) {
     return path == "proj";
   };
   const lora::ModulePattern only_proj("proj", path_is_proj);
   const auto x = random_tensor<float>({3, 5}, 3);
   const auto comes_back = [&](const lora::LoRAConfig& config) {
-    auto net = make(), other = make();
+    auto net = peft_network<float>("clash"), other = peft_network<float>("clash");
     const auto paths = lora::adapt(net, config);
     randomize_adapters(net, 4);
     lora::save_peft_adapter(net, folder.path());

@@ -15,7 +15,7 @@
 
 namespace lora_test {
 
-/// The networks of tests/golden/peft_adapters.py, under its names.
+/// The networks of tests/golden/peft_networks.py, under its names.
 template <class T>
 lora::Sequential<T> peft_network(const std::string& network) {
   if (network == "mlp") return small_net<T>(1);
@@ -28,6 +28,12 @@ lora::Sequential<T> peft_network(const std::string& network) {
     net.add("conv1", lora::Conv2d<T>(3, 4, 3, generator, {.stride = 2, .padding = 1}));
     net.add("relu1", lora::ReLU<T>());
     net.add("conv2", lora::Conv2d<T>(4, 6, 2, generator, {.groups = 2}));
+  } else if (network == "clash") {
+    auto inner = std::make_shared<lora::Sequential<T>>();
+    inner->add("proj", lora::Linear<T>(5, 5, generator));
+    net.add("proj", lora::Linear<T>(5, 5, generator));
+    net.add("inner", inner);
+    net.add("last", lora::Linear<T>(5, 5, generator));
   } else {
     auto layers = std::make_shared<lora::Sequential<T>>();
     for (const char* number : {"0", "1", "2"}) {
