@@ -15,17 +15,18 @@
 
 namespace lora::inline v0::detail {
 
+inline constexpr std::size_t kMaxJsonSize = std::size_t{1} << 20;
+
 /// A JSON object of an untrusted file. Throws FileError, whose text `name` begins, on anything but
 /// one object of at most 1 MiB in valid UTF-8, nested at most 32 deep, without a key that stands
 /// twice (of which nlohmann's parser keeps the last).
 inline nlohmann::json parse_json_object(std::string_view text, std::string_view name) {
   using Json = nlohmann::json;
-  constexpr std::size_t kMaxSize = std::size_t{1} << 20;
   constexpr int kMaxDepth = 32;
   const auto fail = [&](const std::string& what) {
     throw FileError(std::string(name) + ": " + what);
   };
-  if (text.size() > kMaxSize) {
+  if (text.size() > kMaxJsonSize) {
     fail("expected at most 1 MiB of JSON, found " + std::to_string(text.size()) + " bytes");
   }
   std::vector<std::set<std::string>> keys;  // of the objects around the place

@@ -45,7 +45,7 @@ class AdapterPlan {
     for_each_child(module, "", [&](const std::string& path, Child<T>& child) {
       modules.push_back(path);
       if (matches_any(config.modules_to_save, path)) {
-        plan_copy(child);
+        plan_copy(path, child);
       } else if (const std::shared_ptr<Module<T>> base = adaptable_base(child)) {
         adaptable.push_back(path);
         for (const std::string& slice : slice_paths(path, *base)) adaptable.push_back(slice);
@@ -82,22 +82,27 @@ class AdapterPlan {
     }
   }
 
-  std::vector<std::string> paths;  ///< of the layers with low-rank updates
+  /// Calls visit(path, has_rank, name, parameter) for what the adapter will learn, before it is in
+  /// place: the layer's path, whether it has A and B there, and PEFT's name within the layer.
+  template <class Visit>
+  void for_each_parameter(const Visit& visit) {
+    for (Layer& planned : layers_) {
+      const auto has_rank = [](const auto& adapter) { return adapter->rank() > 0; };
+      const bool any = std::any_of(planned.adapters.begin(), planned.adapters.end(), has_rank);
+      for (auto& adapter : planned.adapters) {
+        adapter->for_each_parameter(
+            [&](const char* name, Parameter<T>& p) { visit(planned.path, any, name, p); });
+      }
+    }
+    for (Copy& planned : copies_) {
+      for (const NamedParameter<T>& named : planned.copy->named_parameters()) {
+        const std::string name = "modules_to_save." + name_ + "." + named.name;
+        visit(planned.path, false, name.c_str(), *named.parameter);
+      }
+    }
+  }
 
- private:
-  struct Layer {
-    std::shared_ptr<Module<T>> base;
-    std::shared_ptr<LoRALayer<T>> layer;
-    std::vector<std::unique_ptr<LoRAAdapter<T>>> adapters;  // one, or one a slice
-    std::vector<Child<T>*> places;
-  };
-  struct Copy {
-    std::shared_ptr<ModuleToSave<T>> layer;
-    std::shared_ptr<Module<T>> copy;
-    std::vector<Child<T>*> places;
-  };
-
-  // The layer itself, without the adapters that it may have; null where it can have none.
+  /// The layer itself, without the adapters that it may have; null where it can have none.
   static std::shared_ptr<Module<T>> adaptable_base(const Child<T>& child) {
     const auto adapted = std::dynamic_pointer_cast<LoRALayer<T>>(child.module);
     std::shared_ptr<Module<T>> base = adapted ? adapted->base_module() : child.module;
@@ -105,6 +110,23 @@ class AdapterPlan {
         dynamic_cast<Linear<T>*>(base.get()) || dynamic_cast<Adaptable<T>*>(base.get());
     return can_be_adapted ? base : nullptr;
   }
+
+  std::vector<std::string> paths;  ///< of the layers with low-rank updates
+
+ private:
+  struct Layer {
+    std::string path;  // of the first place
+    std::shared_ptr<Module<T>> base;
+    std::shared_ptr<LoRALayer<T>> layer;
+    std::vector<std::unique_ptr<LoRAAdapter<T>>> adapters;  // one, or one a slice
+    std::vector<Child<T>*> places;
+  };
+  struct Copy {
+    std::string path;
+    std::shared_ptr<ModuleToSave<T>> layer;
+    std::shared_ptr<Module<T>> copy;
+    std::vector<Child<T>*> places;
+  };
 
   static std::vector<std::string> slice_paths(const std::string& path, Module<T>& base) {
     std::vector<std::string> paths;
@@ -145,7 +167,7 @@ class AdapterPlan {
     } else if (!layer) {
       layer = dynamic_cast<Adaptable<T>&>(*base).make_adapted(base);
     }
-    layers_.push_back({base, std::move(layer), std::move(adapters), {&child}});
+    layers_.push_back({path, base, std::move(layer), std::move(adapters), {&child}});
   }
 
   // The slices of a fused layer are targets under paths of their own.
@@ -175,7 +197,7 @@ class AdapterPlan {
     return is_named && !matches_any(config_.exclude_modules, path);
   }
 
-  void plan_copy(Child<T>& child) {
+  void plan_copy(const std::string& path, Child<T>& child) {
     for (Copy& planned : copies_) {
       if (planned.places.front()->module != child.module) continue;
       planned.places.push_back(&child);
@@ -183,7 +205,7 @@ class AdapterPlan {
     }
     auto layer = std::dynamic_pointer_cast<ModuleToSave<T>>(child.module);
     if (!layer) layer = std::make_shared<ModuleToSave<T>>(child.module);
-    copies_.push_back({layer, layer->original().clone(), {&child}});
+    copies_.push_back({path, layer, layer->original().clone(), {&child}});
   }
 
   static void require_matches(const char* key, const std::vector<ModulePattern>& patterns,
