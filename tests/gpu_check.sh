@@ -17,7 +17,7 @@
 # they are; else these say where, as absolute paths (CMAKE_PREFIX_PATH works for all):
 #   CATCH2_INCLUDE_DIR         has catch2/catch.hpp of version 2    tests, sanitizers
 #   CLI11_INCLUDE_DIR          has CLI/CLI.hpp                      study
-#   NLOHMANN_JSON_INCLUDE_DIR  has nlohmann/json.hpp                study
+#   NLOHMANN_JSON_INCLUDE_DIR  has nlohmann/json.hpp                tests, sanitizers, study
 #   STB_INCLUDE_DIR            has stb_image_write.h                study
 #   BENCHMARK_PREFIX           Google Benchmark is installed there  bench
 #   ZLIB_ROOT                  zlib is installed there              tests, sanitizers, study
@@ -142,7 +142,7 @@ configure() {
   [ "$number" != 90 ] || number=90a # with Hopper's own instructions
   run configure 300 cmake -S . -B "$build/lora" -DCMAKE_BUILD_TYPE=Release "${find_options[@]}" \
     -DLORA_WITH_CUDA=ON "-DLORA_CUDA_ARCHITECTURES=$number-real" \
-    -DLORA_BUILD_TESTS="$(switch Catch2 ZLIB)" -DLORA_BUILD_BENCH="$(switch benchmark)" \
+    -DLORA_BUILD_TESTS="$(switch Catch2 ZLIB nlohmann_json)" -DLORA_BUILD_BENCH="$(switch benchmark)" \
     -DLORA_BUILD_EXAMPLES="$(switch ZLIB CLI11 nlohmann_json stb)"
 }
 
@@ -172,7 +172,7 @@ needs() {
 gpu_tests=$build/lora/tests/kernels/kernel_tests_gpu
 
 part_tests() {
-  needs tests Catch2 ZLIB && make_targets tests kernel_tests_gpu || return
+  needs tests Catch2 ZLIB nlohmann_json && make_targets tests kernel_tests_gpu || return
   local ok=true
   run tests "$limit_tests" ctest --test-dir "$build/lora" -L '^gpu$' --no-tests=error \
     --output-on-failure || ok=false
@@ -191,7 +191,7 @@ part_tests() {
 }
 
 part_sanitizers() {
-  needs sanitizers Catch2 ZLIB && make_targets sanitizers kernel_tests_gpu || return
+  needs sanitizers Catch2 ZLIB nlohmann_json && make_targets sanitizers kernel_tests_gpu || return
   local sanitizer tool
   sanitizer=$(export PATH=$PATH:$cuda_bin && command -v compute-sanitizer)
   section "compute-sanitizer"
