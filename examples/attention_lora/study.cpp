@@ -5,6 +5,7 @@
 #include <chrono>
 
 #include <lora/io/checkpoint.hpp>
+#include <lora/io/peft.hpp>
 #include <lora/layers.hpp>
 
 #include "attention_lora/json_output.hpp"
@@ -176,7 +177,7 @@ std::vector<std::string> Study::check() {
 
 void Study::save(const std::filesystem::path& folder) {
   lora::save_model(net_, folder / kModelFile);
-  lora::save_adapter(net_, folder / kAdapterFile);
+  lora::save_peft_adapter(net_, folder.string());
   lora::save_model(full_, folder / kFullFile);
   save_settings(folder / kSettingsFile, saved_settings(result_.settings));
 }

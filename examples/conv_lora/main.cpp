@@ -11,7 +11,7 @@
 #include <CLI/CLI.hpp>
 
 #include <lora/data/data_loader.hpp>
-#include <lora/io/checkpoint.hpp>
+#include <lora/io/peft.hpp>
 #include <lora/layers.hpp>
 #include <lora/lora.hpp>
 
@@ -71,7 +71,7 @@ std::optional<int> parse_options(int argc, char** argv, Options& options) {
   app.add_option("--alpha", s.alpha, "LoRA's alpha: the update is scaled by alpha / rank (8)")
       ->type_name("X");
   add_count("--finetune-batches", s.finetune_batches, 1000000, "batches of fine-tuning (100)");
-  app.add_option("--save", options.save, "write the adapter")->type_name("FILE");
+  app.add_option("--save", options.save, "write the adapter as PEFT does")->type_name("DIR");
   app.add_option("--json", options.json, "write the results as JSON")->type_name("FILE");
   app.add_flag("--quiet", options.quiet, "print the result alone");
   try {
@@ -161,7 +161,7 @@ int run(int argc, char** argv) {
   Options options;
   if (const auto status = parse_options(argc, argv, options)) return *status;
   const Settings& s = options.settings;
-  require_writable({}, {options.save, options.json});
+  require_writable({options.save}, {options.json});
   lora::set_num_threads(s.threads);
   const lora::Mnist data = mnist_lora::load_data(s.data, options.download);
   const auto say = [&](const std::string& text) {
@@ -197,7 +197,7 @@ int run(int argc, char** argv) {
   const lora::LabeledImages targets = lora::filter_digits(data.train, s.digits);
   result.finetune_seconds = train(net, targets, s.finetune_batches, "fine-tuning", options,
                                   generator, result.finetune_loss);
-  if (!options.save.empty()) lora::save_adapter(net, options.save);
+  if (!options.save.empty()) lora::save_peft_adapter(net, options.save);
 
   result.lora_on = evaluate(net, data.test);
   lora::merge(net);

@@ -6,6 +6,7 @@
 
 #include <lora/data/graph_trainer.hpp>
 #include <lora/io/checkpoint.hpp>
+#include <lora/io/peft.hpp>
 #include <lora/nn/combine.hpp>
 #include <lora/optim/loraplus.hpp>
 
@@ -188,7 +189,7 @@ void Study::load_adapter(const std::filesystem::path& folder) {
 void Study::save(const std::filesystem::path& folder) {
   lora::save_model(net_, folder / kModelFile);
   lora::convert_to_lora(net_);
-  lora::save_adapter(net_, folder / kAdapterFile);
+  lora::save_peft_adapter(net_, folder.string());
   save_settings(folder / kAdapterSettingsFile, adapter_settings(result_.settings));
 }
 

@@ -6,10 +6,10 @@
 #include <cstddef>
 #include <map>
 #include <string>
-#include <string_view>
 #include <utility>
 #include <vector>
 
+#include <lora/detail/adapter_key.hpp>
 #include <lora/error.hpp>
 #include <lora/io/checkpoint.hpp>
 #include <lora/io/peft_config.hpp>
@@ -20,36 +20,6 @@
 #include <lora/random.hpp>
 
 namespace lora::inline v0::detail {
-
-inline constexpr std::string_view kPeftPrefix = "base_model.model.";
-
-/// A tensor's name in a file of PEFT's without what may stand in it or not: the prefix, and the
-/// adapter's name where PyTorch has it, as in "linear1.lora_A.default.weight".
-inline std::string plain_peft_key(std::string key) {
-  for (const std::string_view prefix : {kPeftPrefix, std::string_view("base_model.")}) {
-    if (!key.starts_with(prefix)) continue;
-    key.erase(0, prefix.size());
-    break;
-  }
-  // Where the text behind ".name." begins.
-  const auto behind = [&](const std::string& name) {
-    const std::size_t at = key.rfind("." + name + ".");
-    return at == key.npos ? key.npos : at + name.size() + 2;
-  };
-  for (const char* name : {"lora_A", "lora_B", "modules_to_save"}) {
-    const std::size_t at = behind(name);
-    const std::size_t dot = at == key.npos ? key.npos : key.find('.', at);
-    if (dot != key.npos) key.erase(at, dot + 1 - at);
-    if (dot != key.npos && name == std::string_view("modules_to_save")) {
-      key.erase(at - std::string_view("modules_to_save.").size(), 16);
-    }
-  }
-  for (const char* name : {"lora_embedding_A", "lora_embedding_B", "lora_magnitude_vector"}) {
-    const std::size_t at = behind(name);
-    if (at != key.npos) key.erase(at - 1);
-  }
-  return key;
-}
 
 /// The settings of a file as those of one model: every module by its whole path, with its rank and
 /// its alpha. Throws FileError, which `name` begins, when the model has none of the modules.
