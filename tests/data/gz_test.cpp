@@ -2,6 +2,7 @@
 #include <lora/data/gz.hpp>
 
 #include <cstdint>
+#include <random>
 #include <span>
 #include <vector>
 
@@ -69,4 +70,24 @@ TEST_CASE("GzReader reads gzip and raw files alike", "[gz]") {
   CHECK(read(folder / "packed.gz", 5000) == some_bytes());
   CHECK_THROWS_AS(read(folder / "raw", 4999), lora::FileError);
   CHECK_THROWS_AS(read(folder / "packed.gz", 4999), lora::FileError);
+}
+
+TEST_CASE("GzReader reads a gzip file longer than the piece it reads at a time", "[gz]") {
+  const TemporaryFolder folder;
+  Bytes bytes(300000);
+  std::mt19937 random(7);
+  for (std::uint8_t& byte : bytes) byte = static_cast<std::uint8_t>(random());
+  Bytes packed = gzip(bytes);
+  REQUIRE(packed.size() > 4 * 65536);
+  write_bytes(folder / "a", packed);
+  CHECK(lora::GzReader{}(folder / "a", 300000) == bytes);
+  CHECK_THROWS_WITH(lora::GzReader{}(folder / "a", 299999), contains("holds more"));
+  packed.insert(packed.end(), 70000, 0);
+  write_bytes(folder / "b", packed);
+  CHECK_THROWS_WITH(lora::GzReader{}(folder / "b", 400000), contains("70000 bytes follow"));
+  packed.resize(131072);
+  write_bytes(folder / "c", packed);
+  CHECK_THROWS_WITH(lora::GzReader{}(folder / "c", 300000), contains("ends too early"));
+  CHECK_THROWS_WITH(lora::GzReader{}(folder / "c", 100000),
+                    contains("expected at most 102024 bytes of gzip data, found 131072"));
 }
