@@ -35,6 +35,17 @@ inline bool is_folder(const std::string& path) {
   return ::stat(path.c_str(), &status) == 0 && S_ISDIR(status.st_mode);
 }
 
+/// Makes the folder, and those that it lies in, where they are missing. Throws FileError.
+inline void make_folder(const std::string& path) {
+  for (std::size_t end = path.find('/', 1);; end = path.find('/', end + 1)) {
+    const std::string part = path.substr(0, end);
+    if (::mkdir(part.c_str(), 0777) != 0 && !is_folder(part)) {
+      throw FileError(part + ": cannot be made: " + std::strerror(errno));
+    }
+    if (end == path.npos) return;
+  }
+}
+
 /// A file's bytes as memory, which come from the disk when they are first touched. A file that is
 /// made shorter meanwhile ends the program, as the system has no other way to say so.
 class MappedBytes {
