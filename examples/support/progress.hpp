@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include <chrono>
 #include <cstdint>
 #include <cstdio>
 #include <string>
 
+#include "support/progress_line.hpp"
+
 namespace example_support {
 
-/// Shows how far a loop has come, its rate, the time left and the running mean of the loss: one
-/// line that is drawn again on a terminal, plain lines at every tenth elsewhere.
+/// Shows how far a loop has come, its rate, the time left and the running mean of the loss, as
+/// ProgressLine does.
 class ProgressBar {
  public:
   ProgressBar(std::string label, std::int64_t total, bool quiet, std::FILE* out = stderr);
@@ -20,23 +21,29 @@ class ProgressBar {
   /// Ends the line with the total time.
   void finish();
 
-  double seconds() const;
+  double seconds() const { return line_.seconds(); }
 
  private:
-  std::string text() const;
-  void draw();
-
-  std::string label_;
-  std::int64_t total_;
-  bool quiet_;
-  std::FILE* out_;
-  bool terminal_;
-  bool color_;
-  bool unicode_;
+  ProgressLine line_;
   std::int64_t done_ = 0;
   double loss_ = 0;
-  int tenths_ = 0;
-  std::chrono::steady_clock::time_point start_, drawn_;
+};
+
+/// The same for bytes.
+class ByteProgress {
+ public:
+  ByteProgress(std::string label, std::uint64_t total, bool quiet, std::FILE* out = stderr);
+
+  /// So many bytes are done in all.
+  void update(std::uint64_t done);
+
+  void finish();
+
+  double seconds() const { return line_.seconds(); }
+
+ private:
+  ProgressLine line_;
+  std::int64_t done_ = 0;
 };
 
 }  // namespace example_support

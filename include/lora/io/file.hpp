@@ -35,6 +35,25 @@ inline bool is_folder(const std::string& path) {
   return ::stat(path.c_str(), &status) == 0 && S_ISDIR(status.st_mode);
 }
 
+/// Whether both are there and are one, by whatever names and links.
+inline bool is_same_file(const std::string& a, const std::string& b) {
+  struct stat status_a {
+  }, status_b{};
+  return ::stat(a.c_str(), &status_a) == 0 && ::stat(b.c_str(), &status_b) == 0 &&
+         status_a.st_dev == status_b.st_dev && status_a.st_ino == status_b.st_ino;
+}
+
+/// Makes the folder, and those that it lies in, where they are missing. Throws FileError.
+inline void make_folder(const std::string& path) {
+  for (std::size_t end = path.find('/', 1);; end = path.find('/', end + 1)) {
+    const std::string part = path.substr(0, end);
+    if (::mkdir(part.c_str(), 0777) != 0 && !is_folder(part)) {
+      throw FileError(part + ": cannot be made: " + std::strerror(errno));
+    }
+    if (end == path.npos) return;
+  }
+}
+
 /// A file's bytes as memory, which come from the disk when they are first touched. A file that is
 /// made shorter meanwhile ends the program, as the system has no other way to say so.
 class MappedBytes {
@@ -158,9 +177,33 @@ class AtomicFile {
 
   void write(const std::string& text) { write(std::as_bytes(std::span(text))); }
 
+  /// Writes at any place; safe to call from several threads. What is written so is begun to be
+  /// flushed to the disk at once, so that commit() need not wait for all of it.
+  void write_at(std::uint64_t offset, std::span<const std::byte> bytes) {
+    while (!bytes.empty()) {
+      const ssize_t written =
+          ::pwrite(file_, bytes.data(), bytes.size(), static_cast<off_t>(offset));
+      if (written < 0 && errno == EINTR) continue;
+      if (written <= 0) {
+        throw FileError(target_ + ": cannot be written: " + std::strerror(errno));
+      }
+      const auto count = static_cast<std::size_t>(written);
+#ifdef SYNC_FILE_RANGE_WRITE
+      ::sync_file_range(file_, static_cast<off_t>(offset), written, SYNC_FILE_RANGE_WRITE);
+#endif
+      bytes = bytes.subspan(count);
+      offset += count;
+    }
+  }
+
+  /// Waits until all that was written is on the disk. Throws FileError.
+  void flush() {
+    if (::fsync(file_) != 0) fail("cannot be flushed to the disk");
+  }
+
   /// Makes what was written the file. Throws FileError, and the old file stays.
   void commit() {
-    if (::fsync(file_) != 0) fail("cannot be flushed to the disk");
+    flush();
     if (::close(std::exchange(file_, -1)) != 0) fail("cannot be closed");
     if (::rename(temporary_.c_str(), target_.c_str()) != 0) fail("cannot be put in place");
     temporary_.clear();

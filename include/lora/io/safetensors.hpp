@@ -153,6 +153,9 @@ class SafetensorsFile {
   /// Everything before the first tensor's bytes: the length of the header, and it.
   std::span<const std::byte> header() const { return mapped_.span().first(data_); }
 
+  /// All of the file; a tensor's `begin` counts from the end of header() on.
+  std::span<const std::byte> contents() const noexcept { return mapped_.span(); }
+
   /// The tensor of that name. Throws FileError when there is none, or when its type is not T.
   template <class T>
   Tensor<T> read(const std::string& name) const {

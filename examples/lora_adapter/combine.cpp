@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: MIT
+#include "lora_adapter/command.hpp"
+
+namespace lora_adapter {
+
+void add_combine(CLI::App&) {}
+
+}  // namespace lora_adapter

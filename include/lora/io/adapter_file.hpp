@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <cmath>
+#include <cstddef>
+#include <map>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <lora/error.hpp>
+#include <lora/io/adapter_key.hpp>
+#include <lora/io/file.hpp>
+#include <lora/io/peft_config.hpp>
+#include <lora/io/peft_stub.hpp>
+#include <lora/io/safetensors.hpp>
+#include <lora/nn/lora_config.hpp>
+#include <lora/tensor.hpp>
+
+// An adapter without a model around it, for programs that look at files. Outside the umbrella: it
+// needs nlohmann-json.
+
+namespace lora::inline v0 {
+
+/// One layer's adapter. Of a Linear W (O, I) gets s B A, of an Embedding W (V, D) s (B A)ᵀ; of a
+/// convolution see LoRAConv2d.
+template <class T>
+struct AdapterLayer {
+  bool embedding = false;
+  Tensor<T> lora_A;       ///< (R, I); of an embedding (R, V), of a convolution (R, C, KH, KW)
+  Tensor<T> lora_B;       ///< (O, R); of an embedding (D, R), of a convolution (O, R/groups, 1, 1)
+  Tensor<T> lora_B_bias;  ///< (O,) with lora_bias, else empty
+  Tensor<T> magnitude;    ///< of DoRA, else empty: (O,); of a convolution (1, O, 1, 1)
+  double lora_alpha = 0;
+  double scale = 0;  ///< alpha/r, or alpha/√r with rsLoRA
+
+  index_t rank() const { return lora_A.dim(0); }
+};
+
+/// What a folder of PEFT's holds.
+template <class T>
+struct AdapterFile {
+  PeftConfig config;
+  std::map<std::string, AdapterLayer<T>> layers;  ///< by the path of the module
+
+  /// Whole parameters of the model that come with the adapter, by their names there: those of
+  /// modules_to_save, and biases.
+  std::map<std::string, Tensor<T>> replaced;
+};
+
+}  // namespace lora::inline v0
+
+namespace lora::inline v0::detail {
+
+/// Puts an AdapterFile together, and lists what is wrong with it.
+template <class T>
+class AdapterFileReader {
+ public:
+  AdapterFileReader(const SafetensorsFile& file, PeftConfig config) : file_(file) {
+    result_.config = std::move(config);
+    for (const auto& entry : file.tensors()) add(entry.first);
+    const LoRAConfig settings = to_lora_config(result_.config);
+    for (auto& [path, layer] : result_.layers) finish(path, layer, settings.at(path));
+    if (result_.layers.empty() && faults_.empty()) fault("there is no lora_A");
+    if (!faults_.empty()) throw FileError(file.path() + ": " + faults_.substr(2));
+  }
+
+  AdapterFile<T> take() { return std::move(result_); }
+
+ private:
+  void fault(const std::string& what) { faults_ += "; " + what; }
+
+  void add(const std::string& name) {
+    Tensor<T> value = file_.read_as<T>(name);
+    for (const T x : value.span()) {
+      if (std::isfinite(x)) continue;
+      fault(name + " is not finite");
+      break;
+    }
+    const AdapterKey key = parse_adapter_key(name);
+    const auto put = [&](Tensor<T>& place) {
+      if (!place.empty()) fault(name + " is there twice");
+      place = std::move(value);
+    };
+    const auto layer = [&]() -> AdapterLayer<T>& { return result_.layers[key.path]; };
+    switch (key.part) {
+      case AdapterKey::kA:
+        return put(layer().lora_A);
+      case AdapterKey::kB:
+        return put(layer().lora_B);
+      case AdapterKey::kBBias:
+        return put(layer().lora_B_bias);
+      case AdapterKey::kMagnitude:
+        return put(layer().magnitude);
+      case AdapterKey::kEmbeddingA:
+        layer().embedding = true;
+        return put(layer().lora_A);
+      case AdapterKey::kEmbeddingB:
+        layer().embedding = true;
+        return put(layer().lora_B);
+      case AdapterKey::kBaseBias:
+        return put(result_.replaced[key.path + ".bias"]);
+      case AdapterKey::kBaseWeight:
+        return put(result_.replaced[key.path + ".weight"]);
+      case AdapterKey::kOther:
+        return put(result_.replaced[key.path]);
+    }
+  }
+
+  void finish(const std::string& path, AdapterLayer<T>& layer, const LoRAConfig& config) {
+    if (layer.lora_A.empty()) return fault("missing " + path + ".lora_A");
+    if (layer.lora_B.empty()) return fault("missing " + path + ".lora_B");
+    layer.lora_alpha = config.lora_alpha;
+    layer.scale = config.scale();
+    const Shape& a = layer.lora_A.shape();
+    const Shape& b = layer.lora_B.shape();
+    if (a.rank() != b.rank() || (a.rank() != 2 && a.rank() != 4)) {
+      return fault(path + " has lora_A " + a.to_string() + " and lora_B " + b.to_string() +
+                   ", expected two matrices or two kernels of a convolution");
+    }
+    if (a[0] != config.r) {
+      fault(path + ".lora_A has shape " + a.to_string() + ", expected rank " +
+            std::to_string(config.r));
+    }
+    if (a.rank() == 2 && b[1] != a[0]) {
+      fault(path + ".lora_B has shape " + b.to_string() + ", expected (out, " +
+            std::to_string(a[0]) + ")");
+    }
+    if (result_.config.use_dora != !layer.magnitude.empty()) {
+      fault(path + (layer.magnitude.empty() ? " has no lora_magnitude_vector"
+                                            : " has a lora_magnitude_vector without use_dora"));
+    }
+    const auto require_outputs = [&](const Tensor<T>& vector, const char* what) {
+      if (vector.empty() || vector.numel() == b[0]) return;
+      fault(path + what + vector.shape().to_string() + ", expected " + std::to_string(b[0]) +
+            " elements");
+    };
+    require_outputs(layer.magnitude, ".lora_magnitude_vector has shape ");
+    require_outputs(layer.lora_B_bias, ".lora_B.bias has shape ");
+  }
+
+  const SafetensorsFile& file_;
+  AdapterFile<T> result_;
+  std::string faults_;
+};
+
+}  // namespace lora::inline v0::detail
+
+namespace lora::inline v0 {
+
+/// Reads adapter_config.json and adapter_model.safetensors of a folder of PEFT's, of any
+/// floating-point dtype. Throws FileError that lists everything that is missing, does not fit the
+/// configuration or is not finite.
+template <class T>
+AdapterFile<T> read_adapter_file(const std::string& folder) {
+  const std::string inside = folder.ends_with('/') ? folder : folder + "/";
+  PeftConfig config = read_peft_config(inside + "adapter_config.json");
+  const SafetensorsFile file(inside + "adapter_model.safetensors");
+  return detail::AdapterFileReader<T>(file, std::move(config)).take();
+}
+
+/// Writes a folder of PEFT's, which is made where it is missing; each of the two files atomically.
+/// The configuration is written as it is: that its ranks and alphas are those of the layers is the
+/// caller's matter. Throws FileError.
+template <class T>
+void write_adapter_file(const std::string& folder, const AdapterFile<T>& adapter) {
+  std::vector<TensorEntry> entries;
+  const auto add = [&](const std::string& name, const Tensor<T>& value) {
+    if (!value.empty()) entries.push_back(tensor_entry("base_model.model." + name, value));
+  };
+  for (const auto& [path, layer] : adapter.layers) {
+    add(path + (layer.embedding ? ".lora_embedding_A" : ".lora_A.weight"), layer.lora_A);
+    add(path + (layer.embedding ? ".lora_embedding_B" : ".lora_B.weight"), layer.lora_B);
+    add(path + ".lora_B.bias", layer.lora_B_bias);
+    add(path + ".lora_magnitude_vector", layer.magnitude);
+  }
+  for (const auto& [name, value] : adapter.replaced) {
+    // A layer that has an adapter is PEFT's "base_layer".
+    const std::size_t dot = name.rfind('.');
+    const bool of_adapted = dot != name.npos && adapter.layers.count(name.substr(0, dot)) > 0;
+    add(of_adapted ? name.substr(0, dot) + ".base_layer" + name.substr(dot) : name, value);
+  }
+  make_folder(folder);
+  const std::string inside = folder.ends_with('/') ? folder : folder + "/";
+  write_safetensors(inside + "adapter_model.safetensors", std::move(entries), {{"format", "pt"}});
+  AtomicFile config(inside + "adapter_config.json");
+  config.write(to_json(adapter.config));
+  config.commit();
+}
+
+}  // namespace lora::inline v0
