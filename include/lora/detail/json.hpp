@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <limits>
 #include <string>
 #include <string_view>
 
+#include <lora/detail/utf8.hpp>
 #include <lora/error.hpp>
 
 namespace lora::inline v0::detail {
@@ -228,20 +230,10 @@ class JsonReader {
     }
   }
 
-  // One character of several bytes: no overlong form, no surrogate, none beyond U+10FFFF.
+  // One character of several bytes.
   void utf8(std::string& value) {
-    const auto first = static_cast<unsigned char>(text_[at_]);
-    const std::size_t length = first >= 0xF0 ? 4 : first >= 0xE0 ? 3 : 2;
-    std::uint32_t code = first & (0xFFu >> (length + 1));
-    const bool begins = first >= 0xC2 && first <= 0xF4;
-    if (!begins || text_.size() - at_ < length) fail("invalid UTF-8");
-    for (std::size_t i = 1; i < length; ++i) {
-      const auto next = static_cast<unsigned char>(text_[at_ + i]);
-      if ((next & 0xC0) != 0x80) fail("invalid UTF-8");
-      code = code << 6 | (next & 0x3Fu);
-    }
-    const bool overlong = (length == 3 && code < 0x800) || (length == 4 && code < 0x10000);
-    if (overlong || (code >= 0xD800 && code < 0xE000) || code > 0x10FFFF) fail("invalid UTF-8");
+    const std::size_t length = utf8_length(text_.substr(at_));
+    if (length == 0) fail("invalid UTF-8");
     value += text_.substr(at_, length);
     at_ += length;
   }
