@@ -41,6 +41,11 @@ T most_common(const std::vector<T>& values) {
       ->first;
 }
 
+inline bool is_named_by_last_part(const std::vector<std::string>& names, const std::string& path) {
+  const std::string last = path.substr(path.rfind('.') + 1);
+  return std::find(names.begin(), names.end(), last) != names.end();
+}
+
 /// Whether a target_modules of this list would mean `path` without naming it.
 inline bool is_meant_by_suffix(const std::set<std::string>& named, const std::string& path) {
   if (named.count(path) > 0) return false;
@@ -53,6 +58,21 @@ inline bool is_meant_by_suffix(const std::set<std::string>& named, const std::st
 }  // namespace lora::inline v0::detail
 
 namespace lora::inline v0 {
+
+/// What well-known models call their embeddings: the last parts of the modules' paths. A file does
+/// not tell an Embedding's weight from a Linear's.
+inline std::vector<std::string> common_embeddings() {
+  return {"embed_tokens",
+          "embed_positions",
+          "position_embedding",
+          "position_embeddings",
+          "token_embedding",
+          "token_type_embeddings",
+          "tok_embeddings",
+          "word_embeddings",
+          "wpe",
+          "wte"};
+}
 
 /// A key of rank_pattern or alpha_pattern that means the module of this path and no other: PEFT
 /// tries it on the end of a path, and "^" stands for its beginning.

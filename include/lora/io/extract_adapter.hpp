@@ -15,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include <lora/detail/fault_list.hpp>
 #include <lora/error.hpp>
 #include <lora/io/adapter_file.hpp>
 #include <lora/io/describe_layers.hpp>
@@ -39,16 +40,7 @@ struct ExtractOptions {
 
   /// Modules that are embeddings, by the last part of their path: a file does not tell their
   /// weights from those of Linears.
-  std::vector<std::string> embeddings = {"embed_tokens",
-                                         "embed_positions",
-                                         "position_embedding",
-                                         "position_embeddings",
-                                         "token_embedding",
-                                         "token_type_embeddings",
-                                         "tok_embeddings",
-                                         "word_embeddings",
-                                         "wpe",
-                                         "wte"};
+  std::vector<std::string> embeddings = common_embeddings();
 
   /// Modules whose weight is stored as (in, out), by the last part of their path, as GPT-2's c_attn
   /// is: PEFT's fan_in_fan_out.
@@ -161,31 +153,25 @@ class TensorPair {
 
 /// Throws FileError unless the two models have the same tensors, of the same shapes.
 inline void require_same_tensors(const SafetensorsModel& base, const SafetensorsModel& tuned) {
-  constexpr int kMost = 20;
-  int count = 0;
-  std::string faults;
-  const auto fault = [&](const std::string& what) {
-    if (++count <= kMost) faults += (faults.empty() ? "" : "; ") + what;
-  };
+  FaultList faults;
   for (const std::string& name : base.names()) {
     const SafetensorsFile* const other = tuned.find(name);
     if (!other) {
-      fault(name + " is in the first alone");
+      faults.add(name + " is in the first alone");
       continue;
     }
     const auto& shape = base.find(name)->info(name).shape;
     const auto& tuned_shape = other->info(name).shape;
     if (shape != tuned_shape) {
-      fault(name + " is " + to_string(shape) + " and " + to_string(tuned_shape));
+      faults.add(name + " is " + to_string(shape) + " and " + to_string(tuned_shape));
     }
   }
   for (const std::string& name : tuned.names()) {
-    if (!base.find(name)) fault(name + " is in the second alone");
+    if (!base.find(name)) faults.add(name + " is in the second alone");
   }
-  if (count > kMost) faults += "; and " + std::to_string(count - kMost) + " more";
-  if (count == 0) return;
+  if (faults.empty()) return;
   throw FileError(base.files()[0]->path() + " and " + tuned.files()[0]->path() +
-                  ": expected the same tensors in both models: " + faults);
+                  ": expected the same tensors in both models: " + faults.text());
 }
 
 /// The path of the module whose weight it is, if it may be that of a Linear, an Embedding or a
@@ -195,11 +181,6 @@ inline std::string path_of_weight(const std::string& name,
   constexpr std::string_view kEnding = ".weight";
   const bool fits = (shape.size() == 2 || shape.size() == 4) && name.ends_with(kEnding);
   return fits ? name.substr(0, name.size() - kEnding.size()) : std::string();
-}
-
-inline bool is_named_by_last_part(const std::vector<std::string>& names, const std::string& path) {
-  const std::string last = path.substr(path.rfind('.') + 1);
-  return std::find(names.begin(), names.end(), last) != names.end();
 }
 
 /// The adapter of one layer from its difference.
