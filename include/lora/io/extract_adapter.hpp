@@ -44,7 +44,7 @@ struct ExtractOptions {
 
   /// Modules whose weight is stored as (in, out), by the last part of their path, as GPT-2's c_attn
   /// is: PEFT's fan_in_fan_out.
-  std::vector<std::string> fan_in_fan_out;
+  std::vector<std::string> fan_in_fan_out = {};
 };
 
 /// What was found for one layer that differs. The energy of a matrix is the sum of its squares.
