@@ -7,6 +7,8 @@
 #include <lora/io/file.hpp>
 #include <lora/threads.hpp>
 
+#include "support/output.hpp"
+
 namespace lora_adapter {
 
 void add_common_options(CLI::App& command, CommonOptions& options) {
@@ -29,6 +31,34 @@ void require_absent(const std::vector<std::string>& files, bool force) {
     if (!force && lora::file_exists(file)) {
       throw lora::FileError(file + ": is there already; --force writes over it");
     }
+  }
+}
+
+void require_adapter_folder(const std::string& path) {
+  const std::string inside = path.ends_with('/') ? path : path + "/";
+  if (!lora::is_folder(path)) {
+    const char* const found = lora::file_exists(path) ? "is a file" : "is not there";
+    throw lora::FileError(path + ": " + found +
+                          "; expected a folder with adapter_config.json and "
+                          "adapter_model.safetensors");
+  }
+  if (!lora::file_exists(inside + "adapter_config.json")) {
+    throw lora::FileError(path + ": there is no adapter_config.json in this folder");
+  }
+  if (!lora::file_exists(inside + "adapter_model.safetensors")) {
+    const bool has_pickle = lora::file_exists(inside + "adapter_model.bin");
+    throw lora::FileError(path + ": there is no adapter_model.safetensors in this folder" +
+                          (has_pickle ? "; adapter_model.bin must be saved again by PEFT, with "
+                                        "safe_serialization=True"
+                                      : ""));
+  }
+}
+
+void report(const CommonOptions& options, const std::string& text, const std::string& json) {
+  if (options.json != "-") example_support::print(text);
+  if (options.json == "-") example_support::print(json + "\n");
+  if (!options.json.empty() && options.json != "-") {
+    example_support::write_file(options.json, json + "\n");
   }
 }
 
