@@ -3,12 +3,15 @@
 
 #include <cmath>
 #include <cstddef>
+#include <deque>
 #include <map>
 #include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
+#include <lora/detail/encode_elements.hpp>
 #include <lora/error.hpp>
 #include <lora/io/adapter_key.hpp>
 #include <lora/io/file.hpp>
@@ -161,13 +164,22 @@ AdapterFile<T> read_adapter_file(const std::string& folder) {
 }
 
 /// Writes a folder of PEFT's, which is made where it is missing; each of the two files atomically.
-/// The configuration is written as it is: that its ranks and alphas are those of the layers is the
-/// caller's matter. Throws FileError.
+/// `dtype` is that of the tensors in the file, F32, F16 or BF16, to which they are rounded; empty:
+/// T's own. The configuration is written as it is: that its ranks and alphas are those of the
+/// layers is the caller's matter. Throws FileError, and ValueError on another dtype and on a value
+/// that is too large for it.
 template <class T>
-void write_adapter_file(const std::string& folder, const AdapterFile<T>& adapter) {
+void write_adapter_file(const std::string& folder, const AdapterFile<T>& adapter,
+                        std::string_view dtype = {}) {
   std::vector<TensorEntry> entries;
+  std::deque<std::vector<std::byte>> encoded;
   const auto add = [&](const std::string& name, const Tensor<T>& value) {
-    if (!value.empty()) entries.push_back(tensor_entry("base_model.model." + name, value));
+    if (value.empty()) return;
+    entries.push_back(tensor_entry("base_model.model." + name, value));
+    if (dtype.empty()) return;
+    encoded.push_back(detail::encode_elements<T>(dtype, value.span(), name));
+    entries.back().dtype = dtype;
+    entries.back().data = encoded.back();
   };
   for (const auto& [path, layer] : adapter.layers) {
     add(path + (layer.embedding ? ".lora_embedding_A" : ".lora_A.weight"), layer.lora_A);

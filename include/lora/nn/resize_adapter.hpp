@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include <cmath>
+#include <algorithm>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include <lora/error.hpp>
+#include <lora/linalg/balanced_factors.hpp>
 #include <lora/linalg/svd.hpp>
 #include <lora/nn/adapters.hpp>
 #include <lora/nn/combine.hpp>
@@ -45,14 +46,11 @@ void resize_adapter(Module<T>& module, const std::string& name, index_t rank) {
                        " counts from initial values of its own; convert_to_lora() it first");
     }
     if (rank < 1 || adapter->rank() <= rank) continue;
-    const auto [u, s, v] = linalg::low_rank_svd(adapter->lora_B.value.to(Device::cpu),
-                                                adapter->lora_A.value.to(Device::cpu));
-    LoRAInitialValues<T> values{Tensor<T>({rank, v.dim(0)}), Tensor<T>({u.dim(0), rank})};
-    for (index_t r = 0; r < rank; ++r) {
-      const T root = std::sqrt(s[r]);
-      for (index_t k = 0; k < v.dim(0); ++k) values.a(r, k) = root * v(k, r);
-      for (index_t o = 0; o < u.dim(0); ++o) values.b(o, r) = root * u(o, r);
-    }
+    auto [a, b] =
+        linalg::balanced_factors(linalg::low_rank_svd(adapter->lora_B.value.to(Device::cpu),
+                                                      adapter->lora_A.value.to(Device::cpu)),
+                                 rank);
+    LoRAInitialValues<T> values{std::move(a), std::move(b)};
     smaller.emplace_back(adapter, std::move(values));
   }
   if (rank < 1 || rank > largest) {
