@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <deque>
@@ -9,16 +10,16 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <variant>
 #include <vector>
 
+#include <lora/detail/adapter_key.hpp>
 #include <lora/detail/encode_elements.hpp>
 #include <lora/error.hpp>
-#include <lora/io/adapter_key.hpp>
 #include <lora/io/file.hpp>
 #include <lora/io/peft_config.hpp>
-#include <lora/io/peft_stub.hpp>
+#include <lora/io/peft_matcher.hpp>
 #include <lora/io/safetensors.hpp>
-#include <lora/nn/lora_config.hpp>
 #include <lora/tensor.hpp>
 
 // An adapter without a model around it, for programs that look at files. Outside the umbrella: it
@@ -60,11 +61,12 @@ namespace lora::inline v0::detail {
 template <class T>
 class AdapterFileReader {
  public:
-  AdapterFileReader(const SafetensorsFile& file, PeftConfig config) : file_(file) {
+  /// Throws FileError with everything that is wrong.
+  AdapterFileReader(const SafetensorsFile& file, PeftConfig config)
+      : file_(file), matcher_(config) {
     result_.config = std::move(config);
     for (const auto& entry : file.tensors()) add(entry.first);
-    const LoRAConfig settings = to_lora_config(result_.config);
-    for (auto& [path, layer] : result_.layers) finish(path, layer, settings.at(path));
+    for (auto& [path, layer] : result_.layers) finish(path, layer);
     if (result_.layers.empty() && faults_.empty()) fault("there is no lora_A");
     if (!faults_.empty()) throw FileError(file.path() + ": " + faults_.substr(2));
   }
@@ -76,55 +78,80 @@ class AdapterFileReader {
 
   void add(const std::string& name) {
     Tensor<T> value = file_.read_as<T>(name);
-    for (const T x : value.span()) {
-      if (std::isfinite(x)) continue;
+    const auto is_finite = [](T x) { return std::isfinite(x); };
+    if (!std::all_of(value.span().begin(), value.span().end(), is_finite)) {
       fault(name + " is not finite");
-      break;
     }
     const AdapterKey key = parse_adapter_key(name);
-    const auto put = [&](Tensor<T>& place) {
-      if (!place.empty()) fault(name + " is there twice");
-      place = std::move(value);
-    };
-    const auto layer = [&]() -> AdapterLayer<T>& { return result_.layers[key.path]; };
+    Tensor<T>* const place = place_of(key);
+    if (!place) return fault("unexpected " + name);
+    if (!place->empty()) fault(name + " is there twice");
+    *place = std::move(value);
+  }
+
+  // Null where the configuration has no such tensor.
+  Tensor<T>* place_of(const AdapterKey& key) {
+    const bool of_embedding =
+        key.part == AdapterKey::kEmbeddingA || key.part == AdapterKey::kEmbeddingB;
+    switch (key.part) {
+      case AdapterKey::kBaseBias:
+        return result_.config.bias != LoRABias::none ? &result_.replaced[key.path + ".bias"]
+                                                     : nullptr;
+      case AdapterKey::kBaseWeight:
+        return &result_.replaced[key.path + ".weight"];
+      case AdapterKey::kOther:
+        return comes_with_adapter(key.path) ? &result_.replaced[key.path] : nullptr;
+      default:
+        break;
+    }
+    // Without target_modules PEFT knows them by the model's type.
+    const bool names_targets = result_.config.target_modules.index() != 0;
+    if (names_targets && !matcher_.is_target(key.path, true)) return nullptr;
+    AdapterLayer<T>& layer = result_.layers[key.path];
+    layer.embedding = layer.embedding || of_embedding;
     switch (key.part) {
       case AdapterKey::kA:
-        return put(layer().lora_A);
-      case AdapterKey::kB:
-        return put(layer().lora_B);
-      case AdapterKey::kBBias:
-        return put(layer().lora_B_bias);
-      case AdapterKey::kMagnitude:
-        return put(layer().magnitude);
       case AdapterKey::kEmbeddingA:
-        layer().embedding = true;
-        return put(layer().lora_A);
+        return &layer.lora_A;
+      case AdapterKey::kB:
       case AdapterKey::kEmbeddingB:
-        layer().embedding = true;
-        return put(layer().lora_B);
-      case AdapterKey::kBaseBias:
-        return put(result_.replaced[key.path + ".bias"]);
-      case AdapterKey::kBaseWeight:
-        return put(result_.replaced[key.path + ".weight"]);
-      case AdapterKey::kOther:
-        return put(result_.replaced[key.path]);
+        return &layer.lora_B;
+      case AdapterKey::kBBias:
+        return &layer.lora_B_bias;
+      default:
+        return &layer.magnitude;
     }
   }
 
-  void finish(const std::string& path, AdapterLayer<T>& layer, const LoRAConfig& config) {
+  // Whether a parameter of the model itself is one of modules_to_save, or a bias that was trained.
+  bool comes_with_adapter(const std::string& name) const {
+    if (result_.config.bias == LoRABias::all && name.ends_with(".bias")) return true;
+    const auto& saved = result_.config.modules_to_save;
+    return std::any_of(saved.begin(), saved.end(), [&](const std::string& module) {
+      return ("." + name).find("." + module + ".") != name.npos;
+    });
+  }
+
+  void finish(const std::string& path, AdapterLayer<T>& layer) {
     if (layer.lora_A.empty()) return fault("missing " + path + ".lora_A");
     if (layer.lora_B.empty()) return fault("missing " + path + ".lora_B");
-    layer.lora_alpha = config.lora_alpha;
-    layer.scale = config.scale();
+    int rank = 0;
+    try {
+      rank = matcher_.rank(path);
+      layer.lora_alpha = matcher_.alpha(path);
+      layer.scale = matcher_.scale(path);
+    } catch (const ValueError& error) {
+      return fault(error.what());
+    }
     const Shape& a = layer.lora_A.shape();
     const Shape& b = layer.lora_B.shape();
     if (a.rank() != b.rank() || (a.rank() != 2 && a.rank() != 4)) {
       return fault(path + " has lora_A " + a.to_string() + " and lora_B " + b.to_string() +
                    ", expected two matrices or two kernels of a convolution");
     }
-    if (a[0] != config.r) {
+    if (a[0] != rank) {
       fault(path + ".lora_A has shape " + a.to_string() + ", expected rank " +
-            std::to_string(config.r));
+            std::to_string(rank));
     }
     if (a.rank() == 2 && b[1] != a[0]) {
       fault(path + ".lora_B has shape " + b.to_string() + ", expected (out, " +
@@ -144,6 +171,7 @@ class AdapterFileReader {
   }
 
   const SafetensorsFile& file_;
+  PeftMatcher matcher_;
   AdapterFile<T> result_;
   std::string faults_;
 };
