@@ -3,6 +3,9 @@
 
 #include "support/peft.hpp"
 
+#include <algorithm>
+#include <cmath>
+
 using namespace lora_test;
 
 namespace {
@@ -83,12 +86,16 @@ TEST_CASE("a configuration is written as PEFT writes it", "[peft]") {
   }
 }
 
-TEST_CASE("strings of any script are written in ASCII, and what is no UTF-8 is not", "[peft]") {
+TEST_CASE("strings of any script are written in ASCII, and what is no UTF-8 or not finite is not",
+          "[peft]") {
   lora::PeftConfig config;
   config.base_model_name_or_path = "\xC3\xA9";
   CHECK_THAT(lora::to_json(config), contains("\"base_model_name_or_path\": \"\\u00e9\""));
   config.base_model_name_or_path = "\xFF";
   CHECK_THROWS_WITH(lora::to_json(config), contains("expected strings of valid UTF-8"));
+  lora::PeftConfig infinite;
+  infinite.lora_alpha = INFINITY;
+  CHECK_THROWS_WITH(lora::to_json(infinite), contains("expected finite numbers"));
 }
 
 TEST_CASE("text that is no strict JSON object is refused", "[peft][errors]") {

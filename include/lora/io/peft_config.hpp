@@ -46,6 +46,7 @@ inline nlohmann::json null_if_empty(const std::string& text) {
 
 /// A whole number without the ".0" that PEFT's alphas do not have.
 inline nlohmann::json json_of(double value) {
+  if (!std::isfinite(value)) throw ValueError("PeftConfig: expected finite numbers");
   constexpr double kExact = 9007199254740992.0;  // 2^53
   if (std::trunc(value) == value && std::abs(value) < kExact) {
     return static_cast<std::int64_t>(value);
@@ -81,7 +82,8 @@ inline PeftConfig read_peft_config(const std::string& path,
 }
 
 /// What PEFT 0.21 writes as adapter_config.json, with every key that it has. The same configuration
-/// gives the same text. Throws ValueError on a string that is not UTF-8.
+/// gives the same text. Throws ValueError on a string that is not UTF-8 and on an alpha that is not
+/// finite.
 inline std::string to_json(const PeftConfig& config) {
   using Json = nlohmann::json;
   constexpr std::array<const char*, 3> kBias{"none", "all", "lora_only"};
