@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstddef>
 #include <span>
+#include <utility>
 
 #include <lora/cpu/dot.hpp>
 #include <lora/detail/thread_pool.hpp>
@@ -72,6 +73,17 @@ std::uint64_t elements(const lora::TensorInfo& info) {
   return count;
 }
 
+// Of the weight that an adapter is for.
+std::vector<std::uint64_t> weight_shape(const lora::AdapterLayer<float>& layer,
+                                        bool fan_in_fan_out) {
+  std::vector<std::uint64_t> shape{static_cast<std::uint64_t>(layer.lora_B.dim(0))};
+  for (int i = 1; i < layer.lora_A.shape().rank(); ++i) {
+    shape.push_back(static_cast<std::uint64_t>(layer.lora_A.dim(i)));
+  }
+  if (shape.size() == 2 && (layer.embedding || fan_in_fan_out)) std::swap(shape[0], shape[1]);
+  return shape;
+}
+
 void add_base(AdapterReport& report, const lora::AdapterFile<float>& adapter,
               const lora::SafetensorsModel& base, const std::string& prefix) {
   for (const auto& file : base.files()) {
@@ -83,12 +95,11 @@ void add_base(AdapterReport& report, const lora::AdapterFile<float>& adapter,
   for (LayerReport& layer : report.layers) {
     const std::string name = prefix + layer.module + ".weight";
     const lora::SafetensorsFile* const file = base.find(name);
-    const auto& factors = adapter.layers.at(layer.module);
-    const auto expected = static_cast<std::uint64_t>(factors.lora_B.dim(0) *
-                                                     (factors.lora_A.numel() / factors.rank()));
+    const auto expected =
+        weight_shape(adapter.layers.at(layer.module), adapter.config.fan_in_fan_out);
     if (!file) {
       report.notes.push_back("the base has no " + name);
-    } else if (elements(file->info(name)) != expected && layer.update >= 0) {
+    } else if (file->info(name).shape != expected && layer.update >= 0) {
       report.notes.push_back(name + " has shape " +
                              lora::detail::to_string(file->info(name).shape) +
                              " in the base, which the adapter does not fit");

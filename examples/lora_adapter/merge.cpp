@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: MIT
+#include <sys/resource.h>
+
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
@@ -28,6 +31,13 @@ struct MergeCommand {
 
 std::string adapter_weights(const std::string& folder) {
   return (folder.ends_with('/') ? folder : folder + "/") + "adapter_model.safetensors";
+}
+
+// The most that the program has had, mapped files among it.
+std::int64_t peak_memory() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return std::int64_t{usage.ru_maxrss} * 1024;
 }
 
 // Whether it takes doubles to read an adapter without loss.
@@ -67,9 +77,11 @@ void merge(const MergeCommand& command) {
                             result.replaced, result.copied);
   for (const std::string& file : result.files) text += "  " + file + "\n";
   const nlohmann::ordered_json json = {
-      {"base", command.base},      {"adapter", command.adapter},        {"files", result.files},
-      {"changed", result.changed}, {"replaced", result.replaced},       {"copied", result.copied},
-      {"bytes", result.bytes},     {"threads", lora::get_num_threads()}};
+      {"base", command.base},        {"adapter", command.adapter},
+      {"files", result.files},       {"changed", result.changed},
+      {"replaced", result.replaced}, {"copied", result.copied},
+      {"bytes", result.bytes},       {"threads", lora::get_num_threads()},
+      {"peak_bytes", peak_memory()}};
   report(command.common, text, json.dump(2));
 }
 

@@ -177,20 +177,18 @@ class AtomicFile {
 
   void write(const std::string& text) { write(std::as_bytes(std::span(text))); }
 
-  /// Writes at any place; safe to call from several threads. What is written so is begun to be
-  /// flushed to the disk at once, so that commit() need not wait for all of it.
+  /// Writes at any place; safe to call from several threads. Where it is called for one place after
+  /// the other, what was written before is begun to be flushed to the disk, some megabytes at a
+  /// time, so that commit() need not wait for all of it.
   void write_at(std::uint64_t offset, std::span<const std::byte> bytes) {
     while (!bytes.empty()) {
       const ssize_t written =
           ::pwrite(file_, bytes.data(), bytes.size(), static_cast<off_t>(offset));
       if (written < 0 && errno == EINTR) continue;
-      if (written <= 0) {
-        throw FileError(target_ + ": cannot be written: " + std::strerror(errno));
-      }
+      // The file stays open: other threads may be writing to it.
+      if (written <= 0) throw FileError(target_ + ": cannot be written: " + std::strerror(errno));
       const auto count = static_cast<std::size_t>(written);
-#ifdef SYNC_FILE_RANGE_WRITE
-      ::sync_file_range(file_, static_cast<off_t>(offset), written, SYNC_FILE_RANGE_WRITE);
-#endif
+      begin_flush(offset, count);
       bytes = bytes.subspan(count);
       offset += count;
     }
@@ -222,6 +220,18 @@ class AtomicFile {
     const std::string reason = std::strerror(errno);
     discard();
     throw FileError(target_ + ": " + what + ": " + reason);
+  }
+
+  // Of the last steps that end within these bytes. Threads wait for each other where each flushes
+  // what it has written itself, and steps are cheaper than pages.
+  void begin_flush([[maybe_unused]] std::uint64_t offset, [[maybe_unused]] std::uint64_t size) {
+#ifdef SYNC_FILE_RANGE_WRITE
+    constexpr std::uint64_t kStep = std::uint64_t{8} << 20;
+    const std::uint64_t first = offset / kStep, last = (offset + size) / kStep;
+    if (first == last) return;
+    ::sync_file_range(file_, static_cast<off_t>(first * kStep),
+                      static_cast<off_t>((last - first) * kStep), SYNC_FILE_RANGE_WRITE);
+#endif
   }
 
   void discard() noexcept {
