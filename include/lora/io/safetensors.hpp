@@ -110,6 +110,10 @@ class SafetensorsFile {
   /// A tensor of more sizes is refused: PyTorch has at most 64.
   static constexpr std::size_t kMaxRank = 64;
 
+  /// More tensors, or more entries of metadata, are refused: in memory an entry takes a dozen times
+  /// what its text does. Real files have some thousand.
+  static constexpr std::size_t kMaxEntries = 65536;
+
   /// Throws FileError on anything but a whole, valid file.
   explicit SafetensorsFile(std::string path)
       : path_(std::move(path)), file_(path_), mapped_(file_.map()) {
@@ -214,12 +218,20 @@ class SafetensorsFile {
           std::string entry = json.string();
           json.expect(':');
           if (!metadata_.emplace(entry, json.string()).second) json.fail("\"" + entry + "\" twice");
+          require_few(metadata_.size(), json);
         });
       } else if (!tensors_.emplace(key, parse_tensor(json)).second) {
         json.fail("tensor \"" + key + "\" twice");
       }
+      require_few(tensors_.size(), json);
     });
     json.expect_end();
+  }
+
+  static void require_few(std::size_t entries, const detail::JsonReader& json) {
+    if (entries > kMaxEntries) {
+      json.fail("expected at most " + std::to_string(kMaxEntries) + " entries, found more");
+    }
   }
 
   static TensorInfo parse_tensor(detail::JsonReader& json) {
@@ -230,6 +242,9 @@ class SafetensorsFile {
       json.expect(':');
       if (field == "dtype" && !std::exchange(has_dtype, true)) {
         info.dtype = json.string();
+        if (!detail::find_dtype(info.dtype)) {
+          json.fail("the unknown dtype \"" + info.dtype.substr(0, 16) + "\"");
+        }
       } else if (field == "shape" && !std::exchange(has_shape, true)) {
         json.list('[', ']', [&] {
           if (info.shape.size() == kMaxRank) {
@@ -259,7 +274,6 @@ class SafetensorsFile {
     for (const auto& named : tensors_) {
       const auto& [name, info] = named;
       const detail::Dtype* dtype = detail::find_dtype(info.dtype);
-      if (!dtype) fail("tensor \"" + name + "\" has the unknown dtype \"" + info.dtype + "\"");
       std::uint64_t bits = dtype->bits;
       for (const std::uint64_t size : info.shape) {
         const bool fits_index = size <= std::uint64_t{std::numeric_limits<index_t>::max()};
