@@ -72,9 +72,8 @@ inline std::string file_bytes(const std::string& path) {
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
-inline Tensor<double> reshaped(Tensor<double> x, Shape shape) {
-  x.reshape(shape);
-  return x;
+inline bool same_files(const std::string& a, const std::string& b) {
+  return file_bytes(a) == file_bytes(b);
 }
 
 /// Whole numbers, or normal random ones.
