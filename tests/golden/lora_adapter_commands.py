@@ -158,7 +158,8 @@ def convert_mlx(kind, modules, scale=2.5):
 
 def convert_kohya():
     tensors, expected = {}, {}
-    for module, rank, alpha in (("fc_1", 4, 2.0), ("inner.head", 3, None), ("conv", 5, 1.0), ("point", 2, 8.0)):
+    modules = (("fc_1", 4, 2.0), ("inner.head", 3, None), ("conv", 5, 1.0), ("point", 2, 8.0))
+    for module, rank, alpha in modules:
         weight = base[module + ".weight"]
         name = "lora_unet_" + module.replace(".", "_")
         # A convolution by a kernel of one point may come as a matrix.
