@@ -7,6 +7,8 @@
 #include <string_view>
 #include <vector>
 
+#include <nlohmann/json.hpp>
+
 #include <lora/error.hpp>
 #include <lora/io/adapter_file.hpp>
 #include <lora/io/file.hpp>
