@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "support/adapter_files.hpp"
+#include "support/temporary_folder.hpp"
 
 using namespace lora_test;
 using Names = std::vector<std::string>;
@@ -56,4 +57,20 @@ TEST_CASE("target_modules is a list unless that would mean other modules", "[des
   CHECK(expression == "(a\\.b|b)");
   CHECK(std::regex_match("b", std::regex(expression)));
   CHECK_FALSE(std::regex_match("x.b", std::regex(expression)));
+}
+
+TEST_CASE("layers of other ranks and scales are read back by their patterns", "[describe_layers]") {
+  lora::AdapterFile<float> file;
+  file.layers["a"] = random_layer(7, 4, 2, 1, 1);
+  file.layers["b.a"] = random_layer(7, 4, 3, 0.5, 2);
+  file.layers["b.c"] = random_layer(7, 4, 3, 2, 3);
+  lora::describe_layers(file);
+  const TemporaryFolder folder;
+  lora::write_adapter_file(folder / "adapter", file);
+  const auto read = lora::read_adapter_file<float>(folder / "adapter");
+  for (const auto& [path, layer] : file.layers) {
+    INFO(path);
+    CHECK(read.layers.at(path).scale == layer.scale);
+    CHECK(read.layers.at(path).lora_alpha == layer.lora_alpha);
+  }
 }
