@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <set>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -10,12 +11,25 @@
 #include <nlohmann/json.hpp>
 
 #include <lora/error.hpp>
+#include <lora/io/file.hpp>
 
 // Outside the umbrella: it needs nlohmann-json.
 
 namespace lora::inline v0::detail {
 
 inline constexpr std::size_t kMaxJsonSize = std::size_t{1} << 20;
+
+/// The text of a small file. Throws FileError where it has more than 1 MiB.
+inline std::string read_json_text(const std::string& path) {
+  const InputFile file(path);
+  if (file.size() > kMaxJsonSize) {
+    throw FileError(path + ": expected at most 1 MiB of JSON, found " +
+                    std::to_string(file.size()) + " bytes");
+  }
+  std::string text(file.size(), '\0');
+  file.read_at(0, std::as_writable_bytes(std::span(text)));
+  return text;
+}
 
 /// A JSON object of an untrusted file. Throws FileError, whose text `name` begins, on anything but
 /// one object of at most 1 MiB in valid UTF-8, nested at most 32 deep, without a key that stands

@@ -29,7 +29,7 @@ enum class AdapterFormat { peft, kohya, mlx };
 inline AdapterFormat recognize_adapter(const std::string& path) {
   if (is_folder(path)) {
     const std::string config = (path.ends_with('/') ? path : path + "/") + "adapter_config.json";
-    const nlohmann::json object = detail::read_json_object(config);
+    const nlohmann::json object = detail::parse_json_object(detail::read_json_text(config), config);
     if (object.contains("peft_type")) return AdapterFormat::peft;
     if (object.contains("lora_parameters") || object.contains("fine_tune_type")) {
       return AdapterFormat::mlx;

@@ -28,19 +28,6 @@
 
 namespace lora::inline v0::detail {
 
-/// The JSON object in a small file that is not trusted. Throws FileError.
-inline nlohmann::json read_json_object(const std::string& path) {
-  constexpr std::uint64_t kMaxSize = std::uint64_t{1} << 20;
-  const InputFile file(path);
-  if (file.size() > kMaxSize) {
-    throw FileError(path + ": expected at most 1 MiB of JSON, found " +
-                    std::to_string(file.size()) + " bytes");
-  }
-  std::string text(file.size(), '\0');
-  file.read_at(0, std::as_writable_bytes(std::span(text)));
-  return parse_json_object(text, path);
-}
-
 /// What adapter_config.json of mlx-lm says about the adapter.
 struct MlxConfig {
   double scale = 0;
@@ -170,7 +157,8 @@ AdapterFile<T> read_mlx_adapter(const std::string& folder,
                                 const std::vector<std::string>& embeddings = common_embeddings()) {
   const std::string inside = folder.ends_with('/') ? folder : folder + "/";
   const std::string config_path = inside + "adapter_config.json";
-  const auto config = detail::MlxConfig::parse(detail::read_json_object(config_path), config_path);
+  const auto config = detail::MlxConfig::parse(
+      detail::parse_json_object(detail::read_json_text(config_path), config_path), config_path);
   const SafetensorsFile file(inside + "adapters.safetensors");
   return detail::MlxReader<T>(file, config, embeddings).take();
 }

@@ -6,7 +6,6 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <span>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -17,7 +16,6 @@
 #include <lora/detail/peft_config_reader.hpp>
 #include <lora/detail/strict_json.hpp>
 #include <lora/error.hpp>
-#include <lora/io/file.hpp>
 #include <lora/io/peft_matcher.hpp>
 #include <lora/io/peft_values.hpp>
 
@@ -71,14 +69,7 @@ inline PeftConfig parse_peft_config(std::string_view text, std::string_view name
 /// Reads an adapter_config.json. Throws as parse_peft_config does, and where there is none.
 inline PeftConfig read_peft_config(const std::string& path,
                                    UnknownKeys unknown_keys = UnknownKeys::refuse) {
-  const InputFile file(path);
-  if (file.size() > detail::kMaxJsonSize) {
-    throw FileError(path + ": expected at most 1 MiB of JSON, found " +
-                    std::to_string(file.size()) + " bytes");
-  }
-  std::string text(file.size(), '\0');
-  file.read_at(0, std::as_writable_bytes(std::span(text)));
-  return parse_peft_config(text, path, unknown_keys);
+  return parse_peft_config(detail::read_json_text(path), path, unknown_keys);
 }
 
 /// What PEFT 0.21 writes as adapter_config.json, with every key that it has. The same configuration
