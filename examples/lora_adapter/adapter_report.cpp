@@ -9,7 +9,7 @@
 
 #include <lora/cpu/dot.hpp>
 #include <lora/detail/thread_pool.hpp>
-#include <lora/io/file.hpp>
+#include <lora/io/tensor_merge.hpp>
 #include <lora/linalg/low_rank_norms.hpp>
 #include <lora/linalg/matrix.hpp>
 
@@ -62,7 +62,7 @@ double norm_of(const lora::SafetensorsFile& file, const std::string& name) {
                                             static_cast<const double*>(some.data()),
                                             static_cast<std::int64_t>(some.size()), &sum);
     square += sum;
-    lora::MappedBytes::release(part);
+    lora::detail::release_pages(file.contents(), part);
   }
   return std::sqrt(square);
 }

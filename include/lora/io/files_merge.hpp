@@ -168,7 +168,7 @@ class FilesMerge {
     const std::span<const std::byte> all = piece.file->from.contents();
     const std::span<const std::byte> part = all.subspan(piece.offset, piece.size);
     piece.file->to.write_at(piece.offset, part);
-    StoredRows<T>::release_pages(all, part);
+    release_pages(all, part);
   }
 
   void merge(const Piece& piece, std::vector<std::byte>& memory, std::vector<std::byte>& result) {

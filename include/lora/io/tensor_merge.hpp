@@ -53,6 +53,17 @@ void round_elements(std::string_view dtype, std::span<const T> from, std::span<s
   if (dtype == "BF16") convert([](T x) { return float_to_bf16(static_cast<float>(x)); });
 }
 
+/// Lets go of `part` of a mapped file, of the pages that it begins and ends in, and of those in
+/// front that came with it: a page that is touched brings those around it, as many as the system
+/// keeps together, some of which may have been let go already. What is still needed comes back.
+inline void release_pages(std::span<const std::byte> file, std::span<const std::byte> part) {
+  constexpr std::size_t kPage = 4096, kAround = 2 << 20;
+  const auto offset = static_cast<std::size_t>(part.data() - file.data());
+  const std::size_t begin = offset - std::min(offset, kAround);
+  const std::size_t end = std::min(file.size(), offset + part.size() + kPage);
+  MappedBytes::release(file.subspan(begin, end - begin));
+}
+
 /// The elements of a tensor before an update, some rows at a time, of the type they are stored as.
 template <class T>
 class StoredRows {
@@ -84,16 +95,6 @@ class StoredRows {
     if (values_) return;
     release_pages(file_, tensor_.subspan(static_cast<std::size_t>(first) * row_bytes_,
                                          static_cast<std::size_t>(count) * row_bytes_));
-  }
-
-  /// Lets go of `part` of a mapped file, with the pages that it begins and ends in: those are read
-  /// again where the neighbours need them.
-  static void release_pages(std::span<const std::byte> file, std::span<const std::byte> part) {
-    constexpr std::size_t kPage = 4096;
-    const auto offset = static_cast<std::size_t>(part.data() - file.data());
-    const std::size_t begin = offset - std::min(offset, kPage);
-    const std::size_t end = std::min(file.size(), offset + part.size() + kPage);
-    MappedBytes::release(file.subspan(begin, end - begin));
   }
 
  private:
