@@ -230,7 +230,7 @@ TEST_CASE("a path that other paths end with is saved so that it means itself alo
     return saved;
   };
   CHECK(comes_back({.r = 2, .target_modules = {only_proj, "last"}}).target_modules ==
-        lora::PeftModules("last|proj"));
+        lora::PeftModules("(last|proj)"));
   const lora::PeftConfig all = comes_back({.r = 2, .rank_pattern = {{only_proj, 3}}});
   CHECK(all.target_modules ==
         lora::PeftModules(std::vector<std::string>{"inner.proj", "last", "proj"}));

@@ -12,6 +12,7 @@
 #include <lora/detail/path_regex.hpp>
 #include <lora/error.hpp>
 #include <lora/io/peft_matcher.hpp>
+#include <lora/io/peft_names.hpp>
 #include <lora/io/peft_values.hpp>
 #include <lora/nn/adapters.hpp>
 #include <lora/nn/lora_layer.hpp>
@@ -19,15 +20,6 @@
 #include <lora/nn/module_to_save.hpp>
 
 namespace lora::inline v0::detail {
-
-/// The value that most of the map's entries have, of equals the smallest.
-template <class V>
-V most_common(const std::map<std::string, V>& values) {
-  std::map<V, int> counts;
-  for (const auto& entry : values) ++counts[entry.second];
-  const auto fewer = [](const auto& a, const auto& b) { return a.second < b.second; };
-  return std::max_element(counts.begin(), counts.end(), fewer)->first;
-}
 
 /// Works out the PeftConfig with which PEFT puts an adapter of a model on the same modules, and
 /// makes them compute the same.
@@ -57,7 +49,9 @@ class PeftConfigOf {
     resolve_scales();
     config_.rank_pattern = patterns(ranks_, config_.r);
     config_.alpha_pattern = patterns(alphas_, config_.lora_alpha);
-    config_.target_modules = targets();
+    std::vector<std::string> targets;
+    for (const auto& entry : ranks_) targets.push_back(entry.first);
+    config_.target_modules = exact_target_modules(std::move(targets), modules_);
     require_saved_alone();
   }
 
@@ -110,8 +104,8 @@ class PeftConfigOf {
         if (scales_[path] != alphas_[path] / r) alphas_[path] = scales_[path] * r;
       }
     }
-    config_.r = most_common(ranks_);
-    config_.lora_alpha = most_common(alphas_);
+    config_.r = most_common(values_of(ranks_));
+    config_.lora_alpha = most_common(values_of(alphas_));
   }
 
   // The entries for the layers that differ from the rest. A path stands for itself, unless as a
@@ -121,7 +115,7 @@ class PeftConfigOf {
     std::map<std::string, V> patterns;
     for (const auto& [path, value] : values) {
       if (value == usual) continue;
-      patterns[means_only(path, path) ? path : "^" + regex_escaped(path)] = value;
+      patterns[means_only(path, path) ? path : exact_pattern_key(path)] = value;
     }
     return patterns;
   }
@@ -140,19 +134,11 @@ class PeftConfigOf {
     return path;
   }
 
-  // The whole paths, if no other module's path ends with one of them; else one expression.
-  PeftModules targets() const {
-    std::vector<std::string> paths;
-    for (const auto& entry : ranks_) paths.push_back(entry.first);
-    const bool is_exact = std::all_of(modules_.begin(), modules_.end(), [&](const auto& module) {
-      return ranks_.count(module) > 0 || !ends_with_name(paths, module);
-    });
-    if (is_exact) return paths;
-    std::string expression;
-    for (const std::string& path : paths) {
-      expression += (expression.empty() ? "" : "|") + regex_escaped(path);
-    }
-    return expression;
+  template <class V>
+  static std::vector<V> values_of(const std::map<std::string, V>& map) {
+    std::vector<V> values;
+    for (const auto& entry : map) values.push_back(entry.second);
+    return values;
   }
 
   // PEFT saves every module whose path ends with the name, and adapts none that it or its parent

@@ -3,56 +3,20 @@
 
 #include <algorithm>
 #include <cmath>
-#include <map>
-#include <set>
 #include <string>
-#include <string_view>
 #include <utility>
 #include <vector>
 
 #include <lora/io/adapter_file.hpp>
-#include <lora/io/peft_config.hpp>
+#include <lora/io/peft_names.hpp>
 
 // Outside the umbrella: it needs nlohmann-json.
 
 namespace lora::inline v0::detail {
 
-inline bool is_word(char c) {
-  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
-}
-
-/// A regular expression of Python's that matches the text alone.
-inline std::string escaped_for_regex(std::string_view text) {
-  std::string escaped;
-  for (const char c : text) {
-    if (!is_word(c)) escaped += '\\';
-    escaped += c;
-  }
-  return escaped;
-}
-
-/// The most frequent value; of equals the smallest.
-template <class T>
-T most_common(const std::vector<T>& values) {
-  std::map<T, int> counts;
-  for (const T& value : values) ++counts[value];
-  return std::max_element(counts.begin(), counts.end(),
-                          [](const auto& a, const auto& b) { return a.second < b.second; })
-      ->first;
-}
-
 inline bool is_named_by_last_part(const std::vector<std::string>& names, const std::string& path) {
   const std::string last = path.substr(path.rfind('.') + 1);
   return std::find(names.begin(), names.end(), last) != names.end();
-}
-
-/// Whether a target_modules of this list would mean `path` without naming it.
-inline bool is_meant_by_suffix(const std::set<std::string>& named, const std::string& path) {
-  if (named.count(path) > 0) return false;
-  for (std::size_t dot = path.find('.'); dot != path.npos; dot = path.find('.', dot + 1)) {
-    if (named.count(path.substr(dot + 1)) > 0) return true;
-  }
-  return false;
 }
 
 }  // namespace lora::inline v0::detail
@@ -72,30 +36,6 @@ inline std::vector<std::string> common_embeddings() {
           "word_embeddings",
           "wpe",
           "wte"};
-}
-
-/// A key of rank_pattern or alpha_pattern that means the module of this path and no other: PEFT
-/// tries it on the end of a path, and "^" stands for its beginning.
-inline std::string exact_pattern_key(const std::string& path) {
-  return "^" + detail::escaped_for_regex(path);
-}
-
-/// A target_modules that means the modules of `paths`: their sorted list. PEFT takes an entry of a
-/// list for the end of a path, too; where one of `other_modules` would be meant so, it is a regular
-/// expression that means `paths` alone.
-inline PeftModules exact_target_modules(std::vector<std::string> paths,
-                                        const std::vector<std::string>& other_modules = {}) {
-  std::sort(paths.begin(), paths.end());
-  const std::set<std::string> named(paths.begin(), paths.end());
-  const bool is_exact = std::none_of(
-      other_modules.begin(), other_modules.end(),
-      [&](const std::string& path) { return detail::is_meant_by_suffix(named, path); });
-  if (is_exact) return paths;
-  std::string expression;
-  for (const std::string& path : paths) {
-    expression += (expression.empty() ? "(" : "|") + detail::escaped_for_regex(path);
-  }
-  return expression + ")";
 }
 
 /// Makes the configuration say what the layers are: r and lora_alpha are the most common ones, the
