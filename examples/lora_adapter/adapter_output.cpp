@@ -27,8 +27,8 @@ void prepare(const OutputOptions& options, const std::vector<std::string>& files
 }
 
 std::vector<std::string> files_of_adapter(const std::string& folder) {
-  const std::string inside = folder.ends_with('/') ? folder : folder + "/";
-  return {inside + "adapter_config.json", inside + "adapter_model.safetensors"};
+  return {lora::path_in(folder, "adapter_config.json"),
+          lora::path_in(folder, "adapter_model.safetensors")};
 }
 
 void write_adapter(const OutputOptions& options, const lora::AdapterFile<float>& adapter) {

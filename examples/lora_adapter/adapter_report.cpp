@@ -137,8 +137,7 @@ void add_notes(AdapterReport& report, const lora::AdapterFile<float>& adapter) {
 
 void add_totals(AdapterReport& report, const lora::AdapterFile<float>& adapter,
                 const std::string& folder) {
-  const lora::SafetensorsFile file((folder.ends_with('/') ? folder : folder + "/") +
-                                   "adapter_model.safetensors");
+  const lora::SafetensorsFile file(lora::path_in(folder, "adapter_model.safetensors"));
   report.bytes = file.contents().size();
   for (const auto& entry : file.tensors()) {
     ++report.dtypes[entry.second.dtype];

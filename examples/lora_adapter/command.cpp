@@ -35,18 +35,17 @@ void require_absent(const std::vector<std::string>& files, bool force) {
 }
 
 void require_adapter_folder(const std::string& path) {
-  const std::string inside = path.ends_with('/') ? path : path + "/";
   if (!lora::is_folder(path)) {
     const char* const found = lora::file_exists(path) ? "is a file" : "is not there";
     throw lora::FileError(path + ": " + found +
                           "; expected a folder with adapter_config.json and "
                           "adapter_model.safetensors");
   }
-  if (!lora::file_exists(inside + "adapter_config.json")) {
+  if (!lora::file_exists(lora::path_in(path, "adapter_config.json"))) {
     throw lora::FileError(path + ": there is no adapter_config.json in this folder");
   }
-  if (!lora::file_exists(inside + "adapter_model.safetensors")) {
-    const bool has_pickle = lora::file_exists(inside + "adapter_model.bin");
+  if (!lora::file_exists(lora::path_in(path, "adapter_model.safetensors"))) {
+    const bool has_pickle = lora::file_exists(lora::path_in(path, "adapter_model.bin"));
     throw lora::FileError(path + ": there is no adapter_model.safetensors in this folder" +
                           (has_pickle ? "; adapter_model.bin must be saved again by PEFT, with "
                                         "safe_serialization=True"

@@ -30,7 +30,7 @@ struct MergeCommand {
 };
 
 std::string adapter_weights(const std::string& folder) {
-  return (folder.ends_with('/') ? folder : folder + "/") + "adapter_model.safetensors";
+  return lora::path_in(folder, "adapter_model.safetensors");
 }
 
 // The most that the program has had, mapped files among it.

@@ -143,7 +143,7 @@ class PeftTensors {
   void require_same_base(Module<T>& module, std::string key, const std::string& name) {
     for (const std::string_view wrapper : {".base_layer.", ".original_module."}) {
       const std::size_t at = key.rfind(wrapper);
-      if (at != key.npos) key.replace(at, wrapper.size(), ".");
+      if (at != key.npos) key.erase(at, wrapper.size() - 1);
     }
     for (const NamedParameter<T>& named : module.named_parameters()) {
       if (named.name != key) continue;

@@ -185,9 +185,8 @@ namespace lora::inline v0 {
 /// configuration or is not finite.
 template <class T>
 AdapterFile<T> read_adapter_file(const std::string& folder) {
-  const std::string inside = folder.ends_with('/') ? folder : folder + "/";
-  PeftConfig config = read_peft_config(inside + "adapter_config.json");
-  const SafetensorsFile file(inside + "adapter_model.safetensors");
+  PeftConfig config = read_peft_config(path_in(folder, "adapter_config.json"));
+  const SafetensorsFile file(path_in(folder, "adapter_model.safetensors"));
   return detail::AdapterFileReader<T>(file, std::move(config)).take();
 }
 
@@ -222,9 +221,9 @@ void write_adapter_file(const std::string& folder, const AdapterFile<T>& adapter
     add(of_adapted ? name.substr(0, dot) + ".base_layer" + name.substr(dot) : name, value);
   }
   make_folder(folder);
-  const std::string inside = folder.ends_with('/') ? folder : folder + "/";
-  write_safetensors(inside + "adapter_model.safetensors", std::move(entries), {{"format", "pt"}});
-  AtomicFile config(inside + "adapter_config.json");
+  write_safetensors(path_in(folder, "adapter_model.safetensors"), std::move(entries),
+                    {{"format", "pt"}});
+  AtomicFile config(path_in(folder, "adapter_config.json"));
   config.write(to_json(adapter.config));
   config.commit();
 }

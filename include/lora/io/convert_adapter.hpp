@@ -28,7 +28,7 @@ enum class AdapterFormat { peft, kohya, mlx };
 /// FileError, which says what was expected, on anything else.
 inline AdapterFormat recognize_adapter(const std::string& path) {
   if (is_folder(path)) {
-    const std::string config = (path.ends_with('/') ? path : path + "/") + "adapter_config.json";
+    const std::string config = path_in(path, "adapter_config.json");
     const nlohmann::json object = detail::parse_json_object(detail::read_json_text(config), config);
     if (object.contains("peft_type")) return AdapterFormat::peft;
     if (object.contains("lora_parameters") || object.contains("fine_tune_type")) {

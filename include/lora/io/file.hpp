@@ -35,6 +35,11 @@ inline bool is_folder(const std::string& path) {
   return ::stat(path.c_str(), &status) == 0 && S_ISDIR(status.st_mode);
 }
 
+/// The path of what has that name in a folder.
+inline std::string path_in(const std::string& folder, const std::string& name) {
+  return folder + (folder.ends_with('/') ? "" : "/") + name;
+}
+
 /// Whether both are there and are one, by whatever names and links.
 inline bool is_same_file(const std::string& a, const std::string& b) {
   struct stat status_a {

@@ -41,8 +41,7 @@ inline bool merges_into_folder(const std::string& base) {
 }
 
 inline std::string name_within(const std::string& folder, const std::string& path) {
-  const std::string inside = folder.ends_with('/') ? folder : folder + "/";
-  return inside + path.substr(path.rfind('/') + 1);
+  return path_in(folder, path.substr(path.rfind('/') + 1));
 }
 
 /// For each of the model's files the one to write, and last the index's where there is one.

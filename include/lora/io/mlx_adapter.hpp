@@ -155,11 +155,10 @@ namespace lora::inline v0 {
 template <class T>
 AdapterFile<T> read_mlx_adapter(const std::string& folder,
                                 const std::vector<std::string>& embeddings = common_embeddings()) {
-  const std::string inside = folder.ends_with('/') ? folder : folder + "/";
-  const std::string config_path = inside + "adapter_config.json";
+  const std::string config_path = path_in(folder, "adapter_config.json");
   const auto config = detail::MlxConfig::parse(
       detail::parse_json_object(detail::read_json_text(config_path), config_path), config_path);
-  const SafetensorsFile file(inside + "adapters.safetensors");
+  const SafetensorsFile file(path_in(folder, "adapters.safetensors"));
   return detail::MlxReader<T>(file, config, embeddings).take();
 }
 

@@ -34,13 +34,12 @@ class SafetensorsModel {
   /// the one file that it names, no other in them, and no file outside the index's folder.
   explicit SafetensorsModel(const std::string& path) {
     if (is_folder(path)) {
-      const std::string inside = path.ends_with('/') ? path : path + "/";
-      const bool is_sharded = file_exists(inside + kIndexName);
-      if (is_sharded && file_exists(inside + kFileName)) {
+      const bool is_sharded = file_exists(path_in(path, kIndexName));
+      if (is_sharded && file_exists(path_in(path, kFileName))) {
         throw FileError(path + ": both " + kFileName + " and " + kIndexName +
                         " are there; name one of them");
       }
-      open(inside + (is_sharded ? kIndexName : kFileName));
+      open(path_in(path, is_sharded ? kIndexName : kFileName));
     } else {
       open(path);
     }
@@ -193,17 +192,17 @@ inline void write_safetensors_model(const std::string& folder, std::vector<Tenso
     total += size;
     shards.back().push_back(std::move(entry));
   }
-  const std::string inside = folder.ends_with('/') ? folder : folder + "/";
   if (shards.size() == 1) {
-    return write_safetensors(inside + SafetensorsModel::kFileName, std::move(shards[0]), metadata);
+    return write_safetensors(path_in(folder, SafetensorsModel::kFileName), std::move(shards[0]),
+                             metadata);
   }
   std::map<std::string, std::string> weight_map;
   for (std::size_t i = 0; i < shards.size(); ++i) {
     const std::string name = detail::shard_name(i + 1, shards.size());
     for (const TensorEntry& entry : shards[i]) weight_map[entry.name] = name;
-    write_safetensors(inside + name, std::move(shards[i]), metadata);
+    write_safetensors(path_in(folder, name), std::move(shards[i]), metadata);
   }
-  AtomicFile index(inside + SafetensorsModel::kIndexName);
+  AtomicFile index(path_in(folder, SafetensorsModel::kIndexName));
   index.write(detail::index_text(weight_map, total));
   index.commit();
 }
