@@ -24,13 +24,6 @@ void read_array(const lora::GgufFile& file, const std::string& key, const lora::
   }
 }
 
-template <class T>
-void read(const lora::GgufFile& file, const std::string& name, std::size_t bytes) {
-  const lora::Tensor<T> tensor = file.read<T>(name);
-  lora_test::require(tensor.span().size_bytes() == bytes, "a tensor has its bytes");
-  lora_test::touch(tensor.span());
-}
-
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
@@ -46,10 +39,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       const auto bytes = file.read_bytes(name);
       lora_test::touch(std::span(bytes));
       total += bytes.size();
-      if (info.dtype == "F32") read<float>(file, name, bytes.size());
-      if (info.dtype == "F64") read<double>(file, name, bytes.size());
-      if (info.dtype == "I32") read<std::int32_t>(file, name, bytes.size());
-      if (info.dtype == "I64") read<std::int64_t>(file, name, bytes.size());
+      if (info.dtype == "F32") lora_test::read_tensor<float>(file, name, bytes.size());
+      if (info.dtype == "F64") lora_test::read_tensor<double>(file, name, bytes.size());
+      if (info.dtype == "I32") lora_test::read_tensor<std::int32_t>(file, name, bytes.size());
+      if (info.dtype == "I64") lora_test::read_tensor<std::int64_t>(file, name, bytes.size());
     }
     lora_test::require(total <= size, "the tensors are in the file");
   } catch (const lora::FileError&) {

@@ -51,4 +51,12 @@ void touch(std::span<const T> values) {
   }
 }
 
+/// Reads a tensor of a file as Ts, of which it must have so many bytes.
+template <class T, class File>
+void read_tensor(const File& file, const std::string& name, std::size_t bytes) {
+  const auto tensor = file.template read<T>(name);
+  require(tensor.span().size_bytes() == bytes, "a tensor has its bytes");
+  touch(tensor.span());
+}
+
 }  // namespace lora_test

@@ -5,7 +5,6 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <memory>
 #include <span>
 #include <string>
@@ -17,8 +16,8 @@
 #include <lora/cpu/gemm.hpp>
 #include <lora/cpu/low_rank_merge.hpp>
 #include <lora/cpu/stored_float.hpp>
+#include <lora/detail/encode_elements.hpp>
 #include <lora/io/file.hpp>
-#include <lora/io/float_formats.hpp>
 #include <lora/shape.hpp>
 #include <lora/tensor.hpp>
 
@@ -34,24 +33,6 @@ struct LowRankUpdate {
   const T* magnitude = nullptr;  // of DoRA, else null
   bool outputs_are_columns = false;
 };
-
-/// The elements of `from` as those of a floating-point dtype, not aligned, each rounded to the
-/// nearest.
-template <class T>
-void round_elements(std::string_view dtype, std::span<const T> from, std::span<std::byte> to) {
-  const auto convert = [&](auto encode) {
-    std::byte* at = to.data();
-    for (const T value : from) {
-      const auto stored = encode(value);
-      std::memcpy(at, &stored, sizeof stored);
-      at += sizeof stored;
-    }
-  };
-  if (dtype == "F64") convert([](T x) { return double{x}; });
-  if (dtype == "F32") convert([](T x) { return static_cast<float>(x); });
-  if (dtype == "F16") convert([](T x) { return float_to_f16(static_cast<float>(x)); });
-  if (dtype == "BF16") convert([](T x) { return float_to_bf16(static_cast<float>(x)); });
-}
 
 /// Lets go of `part` of a mapped file, of the pages that it begins and ends in, and of those in
 /// front that came with it: a page that is touched brings those around it, as many as the system
