@@ -108,13 +108,8 @@ class Linear final : public Module<T> {
   }
 
   /// Null when the layer has no bias.
+  Parameter<T>* bias_or_null() noexcept { return has_bias_ ? &bias : nullptr; }
   const Tensor<T>* bias_value() const noexcept { return has_bias_ ? &bias.value : nullptr; }
-
-  /// Adds to the gradients of weight and bias, as far as they are trainable.
-  void accumulate_gradients(const Tensor<T>& dy, const Tensor<T>& x) {
-    if (weight.trainable) weight.grad.accumulate_outer(dy, x);
-    if (has_bias_ && bias.trainable) bias.grad.accumulate_rows(dy);
-  }
 
   Parameter<T> weight;  ///< (O, I)
   Parameter<T> bias;    ///< (O,), or empty
@@ -127,18 +122,9 @@ class Linear final : public Module<T> {
 
   void do_backward(const Tensor<T>& dy, Saved<T>& saved, Tensor<T>* dx) override {
     const Tensor<T>& x = *saved.input;
-    const Tensor<T>* relu_output = saved.input_is_relu ? &x : nullptr;
-    const bool bias_learns = has_bias_ && bias.trainable;
-    if (weight.can_update_in_backward()) {
-      auto* optimizer = weight.update_in_backward;
-      const bool together =
-          bias_learns && bias.can_update_in_backward() && bias.update_in_backward == optimizer;
-      optimizer->linear_backward(weight, together ? &bias : nullptr, dy, x, dx, relu_output);
-      if (bias_learns && !together) bias.grad.accumulate_rows(dy);
-      return;
-    }
-    if (dx) ops::linear_backward_input(dy, weight.value, *dx, relu_output);
-    accumulate_gradients(dy, x);
+    LinearBackward<T>& pass =
+        weight.can_update_in_backward() ? *weight.update_in_backward : *saved.accumulation;
+    pass.linear_backward(weight, bias_or_null(), dy, x, dx, saved.input_is_relu ? &x : nullptr);
   }
 
   bool has_bias_;

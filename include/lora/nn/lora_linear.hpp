@@ -134,37 +134,31 @@ class LoRALinear final : public LoRALayer<T> {
   void do_backward(const Tensor<T>& dy, Saved<T>& saved, Tensor<T>* dx) override {
     this->require_apart_from_weight();
     const Tensor<T>& x = *saved.input;
-    const Tensor<T>& weight = base_->weight.value;
     const Tensor<T>* relu_output = saved.input_is_relu ? &x : nullptr;
     if (runs_base()) {
-      if (dx) ops::linear_backward_input(dy, weight, *dx, relu_output);
+      saved.accumulation->linear_backward(base_->weight, base_->bias_or_null(), dy, x, dx,
+                                          relu_output);
     } else if (runs_fused()) {
       fused_backward(dy, saved, dx, relu_output);
     } else {
-      return together_->backward(*base_, running_adapters(), this->ids(), x, saved,
-                                 this->training(), dy, dx);
+      together_->backward(*base_, running_adapters(), this->ids(), x, saved, this->training(), dy,
+                          dx);
     }
-    base_->accumulate_gradients(dy, x);
   }
 
   void fused_backward(const Tensor<T>& dy, Saved<T>& saved, Tensor<T>* dx,
                       const Tensor<T>* relu_output) {
     LoRAAdapter<T>& adapter = *this->active().front();
-    Tensor<T>& h = saved.intermediates[0];
-    Tensor<T>& dh = saved.intermediates[1];
     Parameter<T>& a = adapter.lora_A;
     Parameter<T>& b = adapter.lora_B;
     const Tensor<T>& x = *saved.input;
-    const Tensor<T>& weight = base_->weight.value;
-    if (a.can_update_in_backward() && b.can_update_in_backward() &&
-        b.update_in_backward == a.update_in_backward) {
-      return a.update_in_backward->lora_linear_backward(weight, a, b, dy, x, h, dh, dx,
-                                                        adapter.scaling(), relu_output);
-    }
-    ops::lora_linear_backward_input(dy, weight, a.value, b.value, dh, dx, adapter.scaling(),
-                                    relu_output);
-    if (a.trainable) a.grad.accumulate_outer(dh, x);
-    if (b.trainable) b.grad.accumulate_outer(dy, h);
+    const bool updates = a.can_update_in_backward() && b.can_update_in_backward() &&
+                         b.update_in_backward == a.update_in_backward;
+    LinearBackward<T>& pass = updates ? *a.update_in_backward : *saved.accumulation;
+    pass.lora_linear_backward(base_->weight.value, a, b, dy, x, saved.intermediates[0],
+                              saved.intermediates[1], dx, adapter.scaling(), relu_output);
+    saved.accumulation->linear_backward(base_->weight, base_->bias_or_null(), dy, x, nullptr,
+                                        nullptr);
   }
 
   std::shared_ptr<Linear<T>> base_;

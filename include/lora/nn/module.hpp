@@ -12,6 +12,7 @@
 #include <lora/activation.hpp>
 #include <lora/detail/function_ref.hpp>
 #include <lora/error.hpp>
+#include <lora/nn/gradient_accumulation.hpp>
 #include <lora/parameter.hpp>
 #include <lora/tensor.hpp>
 
@@ -34,6 +35,9 @@ struct Saved {
   /// output, and to take the gradient of its input through the ReLU that comes before.
   Activation activation = Activation::none;
   bool input_is_relu = false;
+
+  /// What adds to a linear layer's gradients; set by Module::backward.
+  LinearBackward<T>* accumulation = nullptr;
 
   std::vector<Saved> children;
 };
@@ -82,6 +86,7 @@ class Module {
   /// seen no forward pass.
   void backward(const Tensor<T>& dy, Saved<T>& saved, Tensor<T>* dx = nullptr) {
     if (!saved.input) throw ValueError(to_string() + ": backward before any forward");
+    saved.accumulation = &detail::GradientAccumulation<T>::instance();
     do_backward(dy, saved, dx);
   }
 

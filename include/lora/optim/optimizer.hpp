@@ -17,7 +17,7 @@ namespace lora::inline v0 {
 
 /// What optimizers share: which parameters they update. The parameters must outlive the optimizer.
 template <class T>
-class Optimizer : private UpdateInBackward<T> {
+class Optimizer : private LinearBackward<T> {
  public:
   explicit Optimizer(std::vector<Parameter<T>*> parameters)
       : parameters_(std::move(parameters)), ratios_(parameters_.size()) {}
@@ -70,7 +70,7 @@ class Optimizer : private UpdateInBackward<T> {
     updated_.assign(parameters_.size(), false);
     const struct Attached {
       std::vector<Parameter<T>*>& parameters;
-      Attached(std::vector<Parameter<T>*>& parameters, UpdateInBackward<T>* optimizer)
+      Attached(std::vector<Parameter<T>*>& parameters, LinearBackward<T>* optimizer)
           : parameters(parameters) {
         for (Parameter<T>* parameter : parameters) parameter->update_in_backward = optimizer;
       }
@@ -114,7 +114,8 @@ class Optimizer : private UpdateInBackward<T> {
  private:
   virtual void update(Parameter<T>& parameter) = 0;
 
-  /// What UpdateInBackward asks for; `bias` may be given a gradient instead of the update.
+  /// What LinearBackward asks for, of parameters that are this optimizer's; `bias` may be given a
+  /// gradient instead of the update.
   virtual void update_linear(Parameter<T>& weight, Parameter<T>* bias, const Tensor<T>& dy,
                              const Tensor<T>& x, Tensor<T>* dx, const Tensor<T>* relu_output) = 0;
   virtual void update_lora_linear(const Tensor<T>& w, Parameter<T>& a, Parameter<T>& b,
@@ -125,6 +126,10 @@ class Optimizer : private UpdateInBackward<T> {
   void linear_backward(Parameter<T>& weight, Parameter<T>* bias, const Tensor<T>& dy,
                        const Tensor<T>& x, Tensor<T>* dx, const Tensor<T>* relu_output) final {
     require_first_use(weight);
+    if (bias && !(bias->can_update_in_backward() && bias->update_in_backward == this)) {
+      if (bias->trainable) bias->grad.accumulate_rows(dy);
+      bias = nullptr;
+    }
     update_linear(weight, bias, dy, x, dx, relu_output);
   }
 
