@@ -70,26 +70,19 @@ struct GemmCore {
     }
     for (std::int64_t column = 0; column < cols; column += kStrip) {
       for (std::int64_t row = 0; row < rows; row += M) {
-        const Tile<T> t{packed_b + column * k_count,
-                        k_count,
-                        i + row,
-                        std::min<std::int64_t>(M, rows - row),
-                        j + column,
-                        std::min(kStrip, cols - column),
-                        accumulate};
-        if (packs) {
-          const T* const from = packed_a + row * k_count;
-          narrowest_tile<Simd<T, Bytes>, M, N>(
-              c, t,
-              [&](std::int64_t step, int m) LORA_INLINE_LAMBDA { return from[step * M + m]; });
-        } else {
-          const T* from[M];
-          LORA_UNROLL
-          for (int m = 0; m < M; ++m)
-            from[m] = a.at(i + row + std::min<std::int64_t>(m, t.rows - 1), k);
-          narrowest_tile<Simd<T, Bytes>, M, N>(
-              c, t, [&](std::int64_t step, int m) LORA_INLINE_LAMBDA { return from[m][step]; });
+        Tile<T, M> t{{},
+                     packs ? M : 1,
+                     packed_b + column * k_count,
+                     k_count,
+                     i + row,
+                     std::min<std::int64_t>(M, rows - row),
+                     j + column,
+                     std::min(kStrip, cols - column),
+                     accumulate};
+        for (std::int64_t m = 0; m < M; ++m) {
+          t.a[m] = packs ? packed_a + row * k_count + m : a.at(i + row + std::min(m, t.rows - 1), k);
         }
+        narrowest_tile<Simd<T, Bytes>, N>(c, t);
       }
     }
   }
@@ -109,9 +102,12 @@ struct GemmCore {
   }
 
  private:
-  // A part of C with as many columns as a strip of B, or fewer at the end.
-  template <class T>
+  // M rows of A times a strip of B: a part of C with as many columns as the strip has, or fewer at
+  // the end.
+  template <class T, int M>
   struct Tile {
+    const T* a[M];
+    std::int64_t a_step;
     const T* b;
     std::int64_t k_count;
     std::int64_t i, rows, j, cols;
@@ -119,36 +115,38 @@ struct GemmCore {
   };
 
   // With as few vectors of columns as the tile has use for, of Strip that B is packed in.
-  template <class S, int M, int Strip, int N = Strip, class T, class Factor>
-  static LORA_ALWAYS_INLINE void narrowest_tile(const MatrixView<T>& c, const Tile<T>& t,
-                                                const Factor& factor) {
+  template <class S, int Strip, int N = Strip, class T, int M>
+  static LORA_ALWAYS_INLINE void narrowest_tile(const MatrixView<T>& c, const Tile<T, M>& t) {
     if constexpr (N > 1) {
-      if (t.cols <= (N - 1) * S::kWidth) return narrowest_tile<S, M, Strip, N - 1>(c, t, factor);
+      if (t.cols <= (N - 1) * S::kWidth) return narrowest_tile<S, Strip, N - 1>(c, t);
     }
-    tile<S, M, N, Strip>(c, t, factor);
+    tile<S, N, Strip>(c, t);
   }
 
-  template <class S, int M, int N, int Strip, class T, class Factor>
-  static LORA_ALWAYS_INLINE void tile(const MatrixView<T>& c, const Tile<T>& t,
-                                      const Factor& factor) {
+  template <class S, int N, int Strip, class T, int M>
+  static LORA_ALWAYS_INLINE void tile(const MatrixView<T>& c, const Tile<T, M>& t) {
     using V = typename S::Vector;
     constexpr int W = S::kWidth;
     const T* __restrict b = t.b;
+    const T* a[M];
+    LORA_UNROLL
+    for (int m = 0; m < M; ++m) a[m] = t.a[m];
     V sum[M][N];
     LORA_UNROLL
     for (int m = 0; m < M; ++m) {
       LORA_UNROLL
       for (int n = 0; n < N; ++n) sum[m][n] = V{};
     }
-    for (std::int64_t k = 0; k < t.k_count; ++k, b += Strip * W) {
+    const std::int64_t end = t.k_count * t.a_step;
+    for (std::int64_t k = 0; k < end; k += t.a_step, b += Strip * W) {
       V v[N];
       LORA_UNROLL
       for (int n = 0; n < N; ++n) v[n] = *S::at(b + n * W);
       LORA_UNROLL
       for (int m = 0; m < M; ++m) {
-        const T a = factor(k, m);
+        const T factor = a[m][k];
         LORA_UNROLL
-        for (int n = 0; n < N; ++n) sum[m][n] += a * v[n];
+        for (int n = 0; n < N; ++n) sum[m][n] += factor * v[n];
       }
     }
     // By way of memory, which costs little beside the sums, so that the edges of C are no case of
