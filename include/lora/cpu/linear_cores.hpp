@@ -32,36 +32,38 @@ struct LinearCore {
                                      VectorView<const T> bias, LowRankTerm<T> low_rank,
                                      MatrixView<T> y, Activation activation, std::int64_t begin,
                                      std::int64_t end) {
+    // Four rows of W at a time: the last four overlap what came before, and where there are fewer,
+    // each is taken four times. That costs less than code of its own would.
     constexpr int M = Bytes == 64 ? 5 : 2;
-    std::int64_t o = begin;
-    for (; o + 4 <= end; o += 4) {
+    const std::int64_t step = end - begin < 4 ? 0 : 1;
+    for (std::int64_t next = begin; next < end; next += step ? 4 : 1) {
+      const std::int64_t o = step ? std::min(next, end - 4) : next;
       std::int64_t row = 0;
-      for (; row + M <= x.rows; row += M)
-        block<Bytes, 4, M>(x, w, bias, low_rank, y, activation, o, row);
-      for (; row < x.rows; ++row) block<Bytes, 4, 1>(x, w, bias, low_rank, y, activation, o, row);
-    }
-    // Few rows of W are left over: not worth code of its own for several rows of x.
-    for (; o < end; ++o) {
-      for (std::int64_t row = 0; row < x.rows; ++row) {
-        block<Bytes, 1, 1>(x, w, bias, low_rank, y, activation, o, row);
+      for (; row + M <= x.rows; row += M) {
+        block<Bytes, M>(x, w, bias, low_rank, y, activation, o, step, row);
+      }
+      for (; row < x.rows; ++row) {
+        block<Bytes, 1>(x, w, bias, low_rank, y, activation, o, step, row);
       }
     }
   }
 
  private:
-  // M rows of x against N rows of W: N + M vectors are loaded for N M products.
-  template <int Bytes, int N, int M, class T>
+  // M rows of x against the rows o + n step of W: 4 + M vectors are loaded for 4 M products.
+  template <int Bytes, int M, class T>
   static LORA_ALWAYS_INLINE void block(const MatrixView<const T>& x, const MatrixView<const T>& w,
                                        const VectorView<const T>& bias,
                                        const LowRankTerm<T>& low_rank, const MatrixView<T>& y,
-                                       Activation activation, std::int64_t o, std::int64_t row) {
+                                       Activation activation, std::int64_t o, std::int64_t step,
+                                       std::int64_t row) {
     using S = Simd<T, Bytes>;
     using V = typename S::Vector;
+    constexpr int N = 4;
     constexpr int W = S::kWidth;
     const T* __restrict x0 = x.row(row);
     const T* __restrict w0 = w.row(o);
     const std::int64_t x_stride = x.stride;
-    const std::int64_t w_stride = w.stride;
+    const std::int64_t w_stride = step * w.stride;
 
     V sum[N][M];
     LORA_UNROLL
@@ -109,31 +111,27 @@ struct LinearCore {
 #pragma GCC unroll 1
     for (int m = 0; m < M; ++m) {
       T sums[N];
-      if constexpr (N == 4) {
-        S::sum4(partial[m][0], partial[m][1], partial[m][2], partial[m][3], sums);
-      } else {
-        sums[0] = S::sum(partial[m][0]);
-      }
+      S::sum4(partial[m][0], partial[m][1], partial[m][2], partial[m][3], sums);
       if (k == 0) {
         for (int n = 0; n < N; ++n) {
-          for (std::int64_t i = 0; i < left; ++i) sums[n] += x(row + m, i) * w(o + n, i);
+          for (std::int64_t i = 0; i < left; ++i) sums[n] += x(row + m, i) * w(o + n * step, i);
         }
       }
       if (bias.data) {
         LORA_UNROLL
-        for (int n = 0; n < N; ++n) sums[n] += bias[o + n];
+        for (int n = 0; n < N; ++n) sums[n] += bias[o + n * step];
       }
       for (std::int64_t r = 0; r < low_rank.b.cols; ++r) {
         const T h = low_rank.h(row + m, r);
         LORA_UNROLL
-        for (int n = 0; n < N; ++n) sums[n] += h * low_rank.b(o + n, r);
+        for (int n = 0; n < N; ++n) sums[n] += h * low_rank.b(o + n * step, r);
       }
       if (activation == Activation::relu) {
         LORA_UNROLL
         for (int n = 0; n < N; ++n) sums[n] = relu_of(sums[n]);
       }
       LORA_UNROLL
-      for (int n = 0; n < N; ++n) y(row + m, o + n) = sums[n];
+      for (int n = 0; n < N; ++n) y(row + m, o + n * step) = sums[n];
     }
   }
 };
