@@ -61,7 +61,7 @@ class Shape {
   constexpr Shape with_cols(index_t cols) const {
     std::array<index_t, kMaxRank> sizes = sizes_;
     sizes[static_cast<std::size_t>(rank_ - 1)] = cols;
-    return Shape(sizes.begin(), sizes.begin() + rank_);
+    return Shape(sizes.cbegin(), sizes.cbegin() + rank_);
   }
 
   friend constexpr bool operator==(const Shape&, const Shape&) = default;

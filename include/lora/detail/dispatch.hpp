@@ -43,13 +43,20 @@ struct TensorFacts {
   TensorFacts(const Tensor<T>& x) : shape(x.shape()), device(x.device()) {}
 };
 
-/// "relu: x is (2, 3) on cpu, y is (2, 4) on cpu: <rule>" as the error of type E.
+/// "relu: x is (2, 3) on cpu, y is (2, 4) on cpu: <rule>"
+LORA_NEVER_INLINE inline std::string mismatch(const char* op, const char* x_name,
+                                              const TensorFacts& x, const char* y_name,
+                                              const TensorFacts& y, const std::string& rule) {
+  return std::string(op) + ": " + x_name + " is " + describe(x.shape, x.device) + ", " + y_name +
+         " is " + describe(y.shape, y.device) + ": " + rule;
+}
+
+/// Throws that as the error of type E.
 template <class E>
 [[noreturn]] LORA_NEVER_INLINE void throw_mismatch(const char* op, const char* x_name,
                                                    const TensorFacts& x, const char* y_name,
                                                    const TensorFacts& y, const std::string& rule) {
-  throw E(std::string(op) + ": " + x_name + " is " + describe(x.shape, x.device) + ", " + y_name +
-          " is " + describe(y.shape, y.device) + ": " + rule);
+  throw E(mismatch(op, x_name, x, y_name, y, rule));
 }
 
 [[noreturn]] LORA_NEVER_INLINE inline void throw_device_mismatch(const char* op, const char* x_name,

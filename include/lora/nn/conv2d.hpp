@@ -45,13 +45,13 @@ class Conv2d final : public Adaptable<T> {
       : options_(options), has_bias_(bias) {
     detail::require_conv_layer(in_channels, out_channels, kernel_size, options);
     const index_t group = in_channels / options.groups;
-    weight = Parameter<T>(Tensor<T>({out_channels, group, kernel_size.h, kernel_size.w}));
+    weight.value = Tensor<T>({out_channels, group, kernel_size.h, kernel_size.w});
     const double fan_in = static_cast<double>(group * kernel_size.h * kernel_size.w);
     // By way of kaiming_uniform_(a = √5), with PyTorch's roundings, as in Linear.
     const double weight_bound = std::sqrt(3.0) * (std::sqrt(2.0 / (1.0 + 5.0)) / std::sqrt(fan_in));
     generator.uniform(weight.value.span(), -weight_bound, weight_bound);
     if (!bias) return;
-    this->bias = Parameter<T>(Tensor<T>({out_channels}));
+    this->bias.value = Tensor<T>({out_channels});
     const double bias_bound = 1.0 / std::sqrt(fan_in);
     generator.uniform(this->bias.value.span(), -bias_bound, bias_bound);
   }

@@ -31,7 +31,7 @@ class Embedding final : public Adaptable<T> {
                        ", expected 1 to " + std::to_string(kMost) + ", embedding_dim is " +
                        std::to_string(embedding_dim) + ", expected at least 1");
     }
-    weight = Parameter<T>(Tensor<T>({num_embeddings, embedding_dim}));
+    weight.value = Tensor<T>({num_embeddings, embedding_dim});
     generator.normal(weight.value.span(), 0.0, 1.0);
   }
 

@@ -51,7 +51,7 @@ class LayerNorm final : public Module<T> {
       : eps_(options.eps), has_bias_(options.bias) {
     detail::check_norm_options("LayerNorm", features, eps_);
     weight = Parameter<T>(detail::ones<T>(features));
-    if (has_bias_) bias = Parameter<T>(Tensor<T>({features}));
+    if (has_bias_) bias.value = Tensor<T>({features});
   }
 
   index_t features() const noexcept { return weight.value.numel(); }

@@ -66,14 +66,14 @@ class Linear final : public Module<T> {
   Linear(index_t in_features, index_t out_features, Generator& generator, bool bias = true)
       : has_bias_(bias) {
     if (in_features < 1 || out_features < 1) detail::throw_no_features(in_features, out_features);
-    weight = Parameter<T>(Tensor<T>({out_features, in_features}));
+    weight.value = Tensor<T>({out_features, in_features});
     const double fan_in = static_cast<double>(in_features);
     // PyTorch arrives at 1/√I for the weight by way of kaiming_uniform_(a = √5), and rounds on the
     // way; taking the same way keeps the bits.
     const double weight_bound = std::sqrt(3.0) * (std::sqrt(2.0 / (1.0 + 5.0)) / std::sqrt(fan_in));
     generator.uniform(weight.value.span(), -weight_bound, weight_bound);
     if (!bias) return;
-    this->bias = Parameter<T>(Tensor<T>({out_features}));
+    this->bias.value = Tensor<T>({out_features});
     const double bias_bound = 1.0 / std::sqrt(fan_in);
     generator.uniform(this->bias.value.span(), -bias_bound, bias_bound);
   }

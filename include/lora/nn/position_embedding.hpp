@@ -25,7 +25,7 @@ class PositionEmbedding final : public Module<T> {
       throw ValueError("PositionEmbedding: max_length is " + std::to_string(max_length) +
                        ", dim is " + std::to_string(dim) + ", both must be at least 1");
     }
-    weight = Parameter<T>(Tensor<T>({max_length, dim}));
+    weight.value = Tensor<T>({max_length, dim});
     generator.normal(weight.value.span(), 0.0, 0.02);
   }
 
