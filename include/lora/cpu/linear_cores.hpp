@@ -38,26 +38,28 @@ struct LinearCore {
     const std::int64_t step = end - begin < 4 ? 0 : 1;
     for (std::int64_t next = begin; next < end; next += step ? 4 : 1) {
       const std::int64_t o = step ? std::min(next, end - 4) : next;
-      std::int64_t row = 0;
-      for (; row + M <= x.rows; row += M) {
-        block<Bytes, M>(x, w, bias, low_rank, y, activation, o, step, row);
-      }
-      for (; row < x.rows; ++row) {
-        block<Bytes, 1>(x, w, bias, low_rank, y, activation, o, step, row);
+      for (std::int64_t row = 0; row < x.rows;) {
+        // By way of memory, so that what follows the products is compiled once.
+        typename Simd<T, Bytes>::Vector sums[M][4];
+        const bool whole = row + M <= x.rows;
+        if (whole) {
+          products<Bytes, M>(x, w, o, step, row, sums);
+        } else {
+          products<Bytes, 1>(x, w, o, step, row, sums);
+        }
+        finish<Bytes>(x, w, bias, low_rank, y, activation, o, step, row, whole ? M : 1, sums);
+        row += whole ? M : 1;
       }
     }
   }
 
  private:
   // M rows of x against the rows o + n step of W: 4 + M vectors are loaded for 4 M products.
-  template <int Bytes, int M, class T>
-  static LORA_ALWAYS_INLINE void block(const MatrixView<const T>& x, const MatrixView<const T>& w,
-                                       const VectorView<const T>& bias,
-                                       const LowRankTerm<T>& low_rank, const MatrixView<T>& y,
-                                       Activation activation, std::int64_t o, std::int64_t step,
-                                       std::int64_t row) {
+  template <int Bytes, int M, class T, class V>
+  static LORA_ALWAYS_INLINE void products(const MatrixView<const T>& x,
+                                          const MatrixView<const T>& w, std::int64_t o,
+                                          std::int64_t step, std::int64_t row, V (*sums)[4]) {
     using S = Simd<T, Bytes>;
-    using V = typename S::Vector;
     constexpr int N = 4;
     constexpr int W = S::kWidth;
     const T* __restrict x0 = x.row(row);
@@ -101,20 +103,28 @@ struct LinearCore {
         for (int n = 0; n < N; ++n) sum[n][m] += v * a[n];
       }
     }
-    // By way of memory, so that what follows is compiled once, not for each row.
-    V partial[M][N];
     LORA_UNROLL
     for (int n = 0; n < N; ++n) {
       LORA_UNROLL
-      for (int m = 0; m < M; ++m) partial[m][n] = sum[n][m];
+      for (int m = 0; m < M; ++m) sums[m][n] = sum[n][m];
     }
+  }
+
+  template <int Bytes, class T, class V>
+  static LORA_ALWAYS_INLINE void finish(const MatrixView<const T>& x, const MatrixView<const T>& w,
+                                        const VectorView<const T>& bias,
+                                        const LowRankTerm<T>& low_rank, const MatrixView<T>& y,
+                                        Activation activation, std::int64_t o, std::int64_t step,
+                                        std::int64_t row, int rows, const V (*partial)[4]) {
+    using S = Simd<T, Bytes>;
+    constexpr int N = 4;
 #pragma GCC unroll 1
-    for (int m = 0; m < M; ++m) {
+    for (int m = 0; m < rows; ++m) {
       T sums[N];
       S::sum4(partial[m][0], partial[m][1], partial[m][2], partial[m][3], sums);
-      if (k == 0) {
+      if (w.cols < S::kWidth) {
         for (int n = 0; n < N; ++n) {
-          for (std::int64_t i = 0; i < left; ++i) sums[n] += x(row + m, i) * w(o + n * step, i);
+          for (std::int64_t i = 0; i < w.cols; ++i) sums[n] += x(row + m, i) * w(o + n * step, i);
         }
       }
       if (bias.data) {
