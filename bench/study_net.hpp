@@ -5,6 +5,7 @@
 #include <string>
 
 #include <lora/lora.hpp>
+#include <lora/torch_generator.hpp>
 
 namespace lora_bench {
 

@@ -5,6 +5,7 @@
 #include <lora/data/data_loader.hpp>
 #include <lora/data/synthetic_digits.hpp>
 #include <lora/lora.hpp>
+#include <lora/torch_generator.hpp>
 
 int main() {
   const lora::Mnist digits = lora::synthetic_digits();

@@ -7,6 +7,7 @@
 #include <lora/io/checkpoint.hpp>
 #include <lora/io/peft.hpp>
 #include <lora/layers.hpp>
+#include <lora/torch_generator.hpp>
 
 #include "attention_lora/json_output.hpp"
 #include "attention_lora/sample.hpp"

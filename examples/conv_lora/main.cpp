@@ -14,6 +14,7 @@
 #include <lora/io/peft.hpp>
 #include <lora/layers.hpp>
 #include <lora/lora.hpp>
+#include <lora/torch_generator.hpp>
 
 #include "mnist_lora/data_source.hpp"
 #include "mnist_lora/json_output.hpp"

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include <lora/error.hpp>
-#include <lora/random.hpp>
+#include <lora/torch_generator.hpp>
 
 #include "support/format.hpp"
 

@@ -8,6 +8,7 @@
 #include <lora/data/data_loader.hpp>
 #include <lora/data/mnist.hpp>
 #include <lora/lora.hpp>
+#include <lora/torch_generator.hpp>
 
 #include "mnist_lora/result.hpp"
 

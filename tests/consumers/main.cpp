@@ -2,6 +2,7 @@
 // The smallest program of a user: one include, one adapted layer. Exits with 0 when the adapter,
 // whose lora_B starts at zero, leaves the layer's output as it is.
 #include <lora/lora.hpp>
+#include <lora/torch_generator.hpp>
 
 int main() {
   lora::TorchGenerator generator(0);

@@ -8,6 +8,7 @@
 
 #include <lora/data/gz.hpp>
 #include <lora/detail/sha256.hpp>
+#include <lora/torch_generator.hpp>
 
 #include "support/mnist_patterns.hpp"
 #include "support/temporary_folder.hpp"

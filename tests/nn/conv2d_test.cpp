@@ -2,6 +2,7 @@
 #include <lora/nn/conv2d.hpp>
 
 #include <lora/nn/reshape.hpp>
+#include <lora/torch_generator.hpp>
 
 #include "support/conv2d.hpp"
 #include "support/golden.hpp"

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include <lora/nn/embedding.hpp>
 #include <lora/nn/position_embedding.hpp>
+#include <lora/torch_generator.hpp>
 
 #include <string>
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include <lora/nn/linear.hpp>
+#include <lora/torch_generator.hpp>
 
 #include "support/models.hpp"
 

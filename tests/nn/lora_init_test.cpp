@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include <lora/nn/lora_init.hpp>
+#include <lora/torch_generator.hpp>
 
 #include <cmath>
 #include <utility>

@@ -2,6 +2,7 @@
 #include <cstddef>
 
 #include <lora/lora.hpp>
+#include <lora/torch_generator.hpp>
 
 struct Facts {
   const void* table;

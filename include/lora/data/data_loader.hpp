@@ -11,8 +11,8 @@
 #include <lora/data/labeled_images.hpp>
 #include <lora/error.hpp>
 #include <lora/ops/normalize_rows.hpp>
-#include <lora/random.hpp>
 #include <lora/tensor.hpp>
+#include <lora/torch_generator.hpp>
 
 namespace lora::inline v0 {
 
