@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT
 #include <lora/threads.hpp>
 
+#include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <thread>
 #include <vector>
@@ -33,6 +35,23 @@ TEST_CASE("parallel_for begins ranges at multiples of the grain", "[threads]") {
   std::atomic<int> misplaced{0};
   parallel_for(1000, 32, [&](std::int64_t begin, std::int64_t) { misplaced += begin % 32 != 0; });
   CHECK(misplaced == 0);
+}
+
+TEST_CASE("parallel_for: whether a thread begins its part or it is taken back", "[threads]") {
+  const ThreadCountGuard guard;
+  for (const int threads : {2, 3, 33}) {
+    lora::set_num_threads(threads);
+    std::vector<int> hits(64);
+    for (int loop = 1; loop <= 300; ++loop) {
+      parallel_for(64, 1, [&](std::int64_t begin, std::int64_t end) {
+        // Loops of all lengths, from some that no thread can wake up for.
+        if (loop % 3 > 0) std::this_thread::sleep_for(std::chrono::microseconds(loop % 3));
+        for (std::int64_t i = begin; i < end; ++i) ++hits[static_cast<std::size_t>(i)];
+      });
+      if (std::count(hits.begin(), hits.end(), loop) == 64) continue;
+      FAIL(threads << " threads, loop " << loop);
+    }
+  }
 }
 
 TEST_CASE("parallel_for may be called from several threads and from within itself", "[threads]") {

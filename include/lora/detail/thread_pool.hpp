@@ -3,9 +3,12 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <mutex>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include <lora/detail/function_ref.hpp>
@@ -16,7 +19,9 @@ namespace lora::inline v0::detail {
 using LoopBody = FunctionRef<void(std::int64_t begin, std::int64_t end)>;
 
 /// A few threads that wait for loops to share. Between the loops of a training step they spin for
-/// some microseconds, because the next loop follows at once; then they sleep.
+/// some microseconds, because the next loop follows at once; then they sleep. What a thread has not
+/// begun when the calling thread is done with its own part, the calling thread takes back: a loop
+/// does not wait for a thread that has no processor.
 class ThreadPool {
  public:
   static ThreadPool& instance() {
@@ -51,10 +56,14 @@ class ThreadPool {
 
     const Loop loop{count, grain, grains, parts, body};
     loop_ = &loop;
-    pending_.store(static_cast<int>(workers_.size()), std::memory_order_relaxed);
-    epoch_.fetch_add(1, std::memory_order_release);
-    epoch_.notify_all();
+    pending_.store(static_cast<int>(parts) - 1, std::memory_order_relaxed);
+    for (int part = 1; part < parts; ++part) worker(part).give(kPart);
     loop.run(0);
+    for (int part = static_cast<int>(parts) - 1; part > 0; --part) {
+      if (worker(part).take() != kPart) continue;
+      loop.run(part);
+      pending_.fetch_sub(1, std::memory_order_relaxed);
+    }
     wait_until([this] { return pending_.load(std::memory_order_acquire) == 0; }, pending_);
   }
 
@@ -64,50 +73,67 @@ class ThreadPool {
     LoopBody body;
 
     void run(std::int64_t part) const {
-      if (part >= parts) return;
       const std::int64_t begin = grains * part / parts * grain;
       const std::int64_t end = std::min(count, grains * (part + 1) / parts * grain);
       body(begin, end);
     }
   };
 
+  enum Work : int { kNothing, kPart, kStop };
+
+  // A thread, and what there is for it to do, on a cache line of its own.
+  struct alignas(64) Worker {
+    std::atomic<int> work{kNothing};
+    std::thread thread;
+
+    void give(Work what) {
+      work.store(what, std::memory_order_release);
+      work.notify_one();
+    }
+
+    /// Whoever takes it has it to do.
+    int take() { return work.exchange(kNothing, std::memory_order_acq_rel); }
+  };
+
   ThreadPool() { start(static_cast<int>(std::max(1u, std::thread::hardware_concurrency()))); }
 
+  Worker& worker(int part) { return *workers_[static_cast<std::size_t>(part) - 1]; }
+
   void start(int count) {
-    stopping_ = false;
-    const std::uint32_t epoch = epoch_.load();
+    workers_.reserve(static_cast<std::size_t>(count));
     for (int part = 1; part < count; ++part) {
-      workers_.emplace_back([this, part, epoch] { work(part, epoch); });
+      auto worker = std::make_unique<Worker>();
+      worker->thread = std::thread([this, part, self = worker.get()] { work(part, *self); });
+      workers_.push_back(std::move(worker));
     }
   }
 
   void stop() {
-    stopping_ = true;
-    epoch_.fetch_add(1, std::memory_order_release);
-    epoch_.notify_all();
-    for (std::thread& worker : workers_) worker.join();
+    for (const auto& worker : workers_) worker->give(kStop);
+    for (const auto& worker : workers_) worker->thread.join();
     workers_.clear();
   }
 
-  void work(int part, std::uint32_t seen) {
+  void work(int part, Worker& self) {
     for (;;) {
-      wait_until([&] { return epoch_.load(std::memory_order_acquire) != seen; }, epoch_);
-      ++seen;
-      if (stopping_) return;
+      wait_until([&] { return self.work.load(std::memory_order_acquire) != kNothing; }, self.work);
+      const int work = self.take();
+      if (work == kStop) return;
+      if (work != kPart) continue;
       loop_->run(part);
       if (pending_.fetch_sub(1, std::memory_order_acq_rel) == 1) pending_.notify_one();
     }
   }
 
   // Spins for about as long as waking a sleeping thread takes, then sleeps until `word` changes.
-  template <class Ready, class Word>
-  static void wait_until(Ready ready, const std::atomic<Word>& word) {
+  template <class Ready>
+  static void wait_until(Ready ready, const std::atomic<int>& word) {
     for (int spin = 0; spin < 2000; ++spin) {
       if (ready()) return;
       pause();
     }
     while (true) {
-      const Word value = word.load(std::memory_order_acquire);
+      const int value = word.load(std::memory_order_acquire);
       if (ready()) return;
       word.wait(value, std::memory_order_acquire);
     }
@@ -120,11 +146,9 @@ class ThreadPool {
   }
 
   std::mutex mutex_;
-  std::vector<std::thread> workers_;
-  bool stopping_ = false;
+  std::vector<std::unique_ptr<Worker>> workers_;
   const Loop* loop_ = nullptr;
-  std::atomic<std::uint32_t> epoch_{0};
-  std::atomic<int> pending_{0};
+  std::atomic<int> pending_{0};  // parts given away and not done
 };
 
 /// As ThreadPool::parallel_for, on the pool that all ops share.
