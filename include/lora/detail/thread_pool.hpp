@@ -6,7 +6,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -38,20 +37,21 @@ class ThreadPool {
 
   /// From now on loops use `count` threads, the calling one among them.
   void resize(int count) {
-    const std::lock_guard lock(mutex_);
+    while (busy_.test_and_set(std::memory_order_acquire)) busy_.wait(true);
+    const Claim claim{busy_, true};
     if (count == size()) return;
     stop();
     start(count);
   }
 
   /// Calls body(begin, end) on ranges that together are [0, count). Every range but the last is a
-  /// multiple of `grain` long, and none is shorter unless the loop is. Where another thread is
-  /// using the pool, the whole loop runs in this one.
+  /// multiple of `grain` long, and none is shorter unless the loop is. Where the pool is in use, by
+  /// another thread or by a loop around this one, the whole loop runs in this thread.
   void parallel_for(std::int64_t count, std::int64_t grain, LoopBody body) {
     if (count <= 0) return;
-    const std::unique_lock lock(mutex_, std::try_to_lock);
+    const Claim claim{busy_, !busy_.test_and_set(std::memory_order_acquire)};
     const std::int64_t grains = (count + grain - 1) / grain;
-    const std::int64_t parts = lock.owns_lock() ? std::min<std::int64_t>(size(), grains) : 1;
+    const std::int64_t parts = claim.owns ? std::min<std::int64_t>(size(), grains) : 1;
     if (parts == 1) return body(std::int64_t{0}, count);
 
     const Loop loop{count, grain, grains, parts, body};
@@ -68,6 +68,18 @@ class ThreadPool {
   }
 
  private:
+  // Not a mutex: a thread may not try to lock one that it holds, as a loop within a loop would.
+  struct Claim {
+    std::atomic_flag& busy;
+    bool owns;
+
+    ~Claim() {
+      if (!owns) return;
+      busy.clear(std::memory_order_release);
+      busy.notify_one();
+    }
+  };
+
   struct Loop {
     std::int64_t count, grain, grains, parts;
     LoopBody body;
@@ -145,7 +157,7 @@ class ThreadPool {
 #endif
   }
 
-  std::mutex mutex_;
+  std::atomic_flag busy_;
   std::vector<std::unique_ptr<Worker>> workers_;
   const Loop* loop_ = nullptr;
   std::atomic<int> pending_{0};  // parts given away and not done
