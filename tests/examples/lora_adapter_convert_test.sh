@@ -1,18 +1,7 @@
 #!/usr/bin/env bash
 # Extracts, combines, resizes and converts small adapters, and makes mistakes with it:
 #   lora_adapter_convert_test.sh PROGRAM
-# A mistake must end with a non-zero exit and one clear sentence.
-set -uo pipefail
-program=$1
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-failed=0
-
-report() {
-  echo "FAILED: $1"
-  sed 's/^/    /' "$work/out" "$work/err"
-  failed=1
-}
+source "$(dirname "$0")/mistakes.sh"
 
 # safetensors FILE HEADER NUMBER...: a file whose tensors are these numbers, 0 to 3, in float32.
 safetensors() {
@@ -23,34 +12,6 @@ safetensors() {
     printf '\x00\x00\x00\x00\x00\x00%s' "$header"
     for number in "$@"; do printf "\\x00\\x00${numbers[number]}"; done
   } >"$file"
-}
-
-# accepted NAME ARGUMENTS...
-accepted() {
-  local name=$1
-  shift
-  timeout 60 "$program" "$@" >"$work/out" 2>"$work/err" || report "$name: exit status $?"
-}
-
-# printed NAME PATTERN
-printed() {
-  grep -qE -- "$2" "$work/out" || report "$1: the output lacks \"$2\""
-}
-
-# refused NAME PATTERN ARGUMENTS...
-refused() {
-  local name=$1 pattern=$2
-  shift 2
-  timeout 60 "$program" "$@" >"$work/out" 2>"$work/err"
-  local status=$?
-  [ "$status" -ne 0 ] && [ "$status" -lt 124 ] || report "$name: exit status $status"
-  [ "$(grep -cv '^Run with --help' "$work/err")" -eq 1 ] || report "$name: not one line of error"
-  grep -qE -- "$pattern" "$work/err" || report "$name: the message lacks \"$pattern\""
-}
-
-# none_written FILE...: none of the files is there.
-none_written() {
-  for file in "$@"; do [ ! -e "$file" ] || report "$file was written"; done
 }
 
 two='{"a.bias":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},'
@@ -69,7 +30,6 @@ refused "other tensors" "a.bias is in the first alone; a.weight is \[2,3\] and \
 refused "no model" "none: there is no such file" extract "$work/none" "$tuned" -o "$work/a"
 refused "rank 0" "--rank: .*0 not in range" extract "$base" "$tuned" -o "$work/a" --rank 0
 refused "no output" "-o.*required" extract "$base" "$tuned"
-none_written "$work/a"
 
 accepted "extract" extract "$base" "$tuned" -o "$work/a" --rank 2 --json "$work/json" --quiet
 printed "extract" "^  a +rank +2 +100.0000 %"
@@ -97,7 +57,6 @@ accepted "resize" resize "$work/sum" -o "$work/small" --rank 1
 printed "resize" "^  a +rank +4 -> +1 +[0-9]+\.[0-9]+ % kept"
 refused "a larger rank" "rank 9, expected at least 1 and less than the largest there is, 4" \
   resize "$work/sum" -o "$work/b" --rank 9
-none_written "$work/b"
 
 accepted "to GGUF" convert "$work/a" -o "$work/a.gguf" --to gguf --architecture gpt2
 printed "to GGUF" "^1 layers from PEFT to GGUF in "
@@ -133,6 +92,5 @@ refused "an alpha in mlx" "lora_parameters has an alpha" convert "$work/mlx" -o 
 echo '{}' >"$work/mlx/adapter_config.json"
 refused "another configuration" "expected PEFT's peft_type or mlx-lm's lora_parameters" \
   convert "$work/mlx" -o "$work/b"
-none_written "$work/b"
 
-exit "$failed"
+finish

@@ -1,44 +1,7 @@
 #!/usr/bin/env bash
 # Makes the mistakes a person makes with lora-adapter's merge and info:
 #   lora_adapter_test.sh PROGRAM
-# Each must end with a non-zero exit and one clear sentence, and leave no file behind.
-set -uo pipefail
-program=$1
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-failed=0
-count=0
-
-report() {
-  echo "FAILED: $1"
-  sed 's/^/    /' "$work/err"
-  failed=1
-}
-
-# refused NAME PATTERN ARGUMENTS...
-refused() {
-  local name=$1 pattern=$2
-  shift 2
-  count=$((count + 1))
-  local before after
-  before=$(find "$work" ! -name err ! -name log | sort)
-  timeout 100 "$program" "$@" >"$work/log" 2>"$work/err"
-  local status=$?
-  after=$(find "$work" ! -name err ! -name log | sort)
-  [ "$status" -ne 0 ] && [ "$status" -lt 124 ] || report "$name: exit status $status"
-  [ "$(grep -cv -e '^Run with --help' -e '^merging ' "$work/err")" -eq 1 ] || report "$name: expected one line of error"
-  grep -qE -- "$pattern" "$work/err" || report "$name: the message lacks \"$pattern\""
-  [ "$before" = "$after" ] || report "$name: files were left or lost"
-}
-
-# accepted NAME PATTERN ARGUMENTS...: the pattern is looked for in what is printed
-accepted() {
-  local name=$1 pattern=$2
-  shift 2
-  count=$((count + 1))
-  "$program" "$@" >"$work/log" 2>"$work/err" || report "$name: exit status $?"
-  grep -qE -- "$pattern" "$work/log" || report "$name: the output lacks \"$pattern\""
-}
+source "$(dirname "$0")/mistakes.sh"
 
 # weights FILE HEADER BYTES: a safetensors file
 weights() {
@@ -62,19 +25,25 @@ mkdir sharded
 cp base.safetensors sharded/1.safetensors
 echo '{"weight_map":{"a.weight":"1.safetensors"}}' >sharded/model.safetensors.index.json
 
-accepted "a merge" "1 tensors changed, 0 replaced, 0 copied" merge base.safetensors good -o out.safetensors
+accepted "a merge" merge base.safetensors good -o out.safetensors
+printed "a merge" "1 tensors changed, 0 replaced, 0 copied"
 weights expected.safetensors "{$(f32 a.weight '[1,2]' 0 8)}" '\0\0\100\100\0\0\240\100'
 cmp -s out.safetensors expected.safetensors || report "a merge: 1 + 2·1·1 is not 3, or 1 + 2·1·2 not 5"
-accepted "shards" "outs/1.safetensors" merge sharded good -o outs --quiet
+accepted "shards" merge sharded good -o outs --quiet
+printed "shards" "outs/1.safetensors"
 cmp -s outs/1.safetensors expected.safetensors || report "shards: not merged"
 cmp -s outs/model.safetensors.index.json sharded/model.safetensors.index.json || report "shards: no index"
-accepted "over a file" "1 tensors changed" merge base.safetensors good -o out.safetensors --force
-accepted "JSON alone" '^\{' merge base.safetensors good -o out.safetensors --force --json -
-[ "$(grep -c 'tensors changed' log)" -eq 0 ] || report "JSON alone: text as well"
-accepted "info" "trainable params: 3 \|\| all params: 5" info good --base base.safetensors
-accepted "info's norms" "a +1 +2 +2 +2\.236 +1 +4\.472 +4\.472 +3\.162" info good --base base.safetensors
-accepted "a large update" "note: a: the update is 3.16 times" info good --base base.safetensors
-accepted "info as JSON" '"norm_update": 4\.47' info good --json -
+accepted "over a file" merge base.safetensors good -o out.safetensors --force
+printed "over a file" "1 tensors changed"
+accepted "JSON alone" merge base.safetensors good -o out.safetensors --force --json -
+printed "JSON alone" '^\{'
+[ "$(grep -c 'tensors changed' out)" -eq 0 ] || report "JSON alone: text as well"
+accepted "info" info good --base base.safetensors
+printed "info" "trainable params: 3 \|\| all params: 5"
+printed "info's norms" "a +1 +2 +2 +2\.236 +1 +4\.472 +4\.472 +3\.162"
+printed "a large update" "note: a: the update is 3.16 times"
+accepted "info as JSON" info good --json -
+printed "info as JSON" '"norm_update": 4\.47'
 
 refused "no command" "A subcommand is required"
 refused "an unknown command" "A subcommand is required" frobnicate
@@ -127,8 +96,9 @@ weights large.safetensors "{$(f32 a.weight '[1,2]' 0 8)}" "$huge$one"
 weights other/adapter_model.safetensors \
   "{$(f32 a.lora_A.weight '[1,2]' 0 8),$(f32 a.lora_B.weight '[1,1]' 8 12)}" "$huge$one$one"
 refused "an overflow" "large.safetensors: a.weight would not be finite, in F32" merge large.safetensors other -o x
-accepted "a layer that does not fit" "note: a.weight has shape .2,1. in the base" info good --base wide.safetensors
-accepted "a base of another name" "note: the base has no a.weight" info good --base named.safetensors
+accepted "a layer that does not fit" info good --base wide.safetensors
+printed "a layer that does not fit" "note: a.weight has shape .2,1. in the base"
+accepted "a base of another name" info good --base named.safetensors
+printed "a base of another name" "note: the base has no a.weight"
 
-echo "$count commands run"
-exit "$failed"
+finish

@@ -1,35 +1,8 @@
 #!/usr/bin/env bash
 # Makes the mistakes a person makes with mnist_lora:  mnist_lora_test.sh PROGRAM
-# Each must end with a non-zero exit and one clear sentence, and leave no file behind.
-set -uo pipefail
-program=$1
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+source "$(dirname "$0")/mistakes.sh"
 unset LORA_DATA_DIR XDG_CACHE_HOME http_proxy https_proxy
 export HOME=$work/home
-failed=0
-count=0
-
-report() {
-  echo "FAILED: $1"
-  sed 's/^/    /' "$work/err"
-  failed=1
-}
-
-# refused NAME PATTERN ARGUMENTS...
-refused() {
-  local name=$1 pattern=$2
-  shift 2
-  count=$((count + 1))
-  timeout 300 "$program" "$@" >"$work/out" 2>"$work/err"
-  local status=$?
-  local lines
-  lines=$(grep -cv -e '^pretraining ' -e '^Downloading ' -e '^Run with --help' "$work/err")
-  [ "$status" -ne 0 ] && [ "$status" -lt 124 ] || report "$name: exit status $status"
-  [ "$lines" -eq 1 ] || report "$name: $lines lines of error, expected 1"
-  grep -qE -- "$pattern" "$work/err" || report "$name: the message lacks \"$pattern\""
-  [ -z "$(find "$work" -name '*.tmp*' -o -name '*.part*')" ] || report "$name: a partial file is left"
-}
 
 header() { # MAGIC COUNT SIZES...: an IDX header
   local word
@@ -117,14 +90,13 @@ refused "more replay than there is" "--replay: a share of 0.7 takes .* expected 
 refused "more replay in a sweep" "--replay: a share of 0.7 takes" "${small[@]}" --sweep replay=0.1,0.7
 refused "a loss that is no number" "pretraining: the loss is .* at batch .* smaller --lr" \
   "${small[@]}" --lr 1e30 --json "$work/r.json"
-[ -e "$work/r.json" ] && report "a failed run left a result"
 refused "a full disk" "/dev/full: expected a regular file" "${small[@]}" --json /dev/full
 refused "a folder as a file" "expected a regular file" "${small[@]}" --report "$work"
 refused "no such folder" "nowhere/r.json: cannot be written" "${small[@]}" --json "$work/nowhere/r.json"
 refused "an unwritable folder" "/proc/study: cannot be made" "${small[@]}" --save /proc/study
 refused "a file as a folder" "cannot be made" "${small[@]}" --images "$good/t10k-labels-idx1-ubyte"
 refused "nothing to load" "model.safetensors: there is no such file" "${small[@]}" --load "$work/home"
-"$program" "${small[@]}" --quiet --save "$work/saved" >"$work/out" 2>"$work/err" || report "saving"
+accepted "saving" "${small[@]}" --quiet --save "$work/saved"
 refused "a plain adapter as DoRA" "adapter_settings.json: expected .*\"use_dora\":true.* found .*\"use_dora\":false" \
   "${small[@]}" --load "$work/saved" --use-dora
 refused "another rank" "adapter_settings.json: expected .*\"r\":2.* found .*\"r\":1" \
@@ -132,15 +104,14 @@ refused "another rank" "adapter_settings.json: expected .*\"r\":2.* found .*\"r\
 head -c 1000000 "$work/saved/model.safetensors" >"$work/cut" && mv "$work/cut" "$work/saved/model.safetensors"
 refused "a cut model" "model.safetensors: " "${small[@]}" --load "$work/saved"
 
-# A mirror that answers with something else, and one that cannot be reached.
-mkdir "$work/bin"
+# A mirror that answers with something else, and one that cannot be reached. The folder for downloads,
+# empty, may stay.
+mkdir -p "$work/bin" "$work/home/.cache/lora/mnist"
 printf '#!/bin/sh\nwhile [ "$1" != --output ]; do shift; done\necho nonsense >"$2"\n' >"$work/bin/curl"
 printf '#!/bin/sh\nexit 4\n' >"$work/bin/wget"
 chmod +x "$work/bin/curl" "$work/bin/wget"
 PATH=$work/bin:$PATH refused "a wrong download" "expected MNIST with SHA-256 .* found" --download
-[ -z "$(find "$work/home" -type f)" ] || report "a wrong download was kept"
 printf '#!/bin/sh\nexit 6\n' >"$work/bin/curl"
 PATH=$work/bin:$PATH refused "no network" "no mirror could be reached" --download
 
-echo "$count mistakes made"
-exit "$failed"
+finish
