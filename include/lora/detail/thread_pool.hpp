@@ -129,9 +129,9 @@ class ThreadPool {
   void work(int part, Worker& self) {
     for (;;) {
       wait_until([&] { return self.work.load(std::memory_order_acquire) != kNothing; }, self.work);
-      const int work = self.take();
-      if (work == kStop) return;
-      if (work != kPart) continue;
+      const int what = self.take();
+      if (what == kStop) return;
+      if (what != kPart) continue;
       loop_->run(part);
       if (pending_.fetch_sub(1, std::memory_order_acq_rel) == 1) pending_.notify_one();
     }
