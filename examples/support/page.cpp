@@ -18,6 +18,7 @@ body { margin: 0; background: var(--paper); color: var(--ink);
 main { max-width: 780px; margin: 0 auto; padding: 32px 20px 64px; }
 h1 { font-size: 1.8rem; line-height: 1.2; margin: 0 0 4px; }
 h2 { font-size: 1.15rem; margin: 36px 0 8px; }
+h3 { font-size: 1rem; margin: 20px 0 4px; }
 p { margin: 8px 0; }
 .soft, figcaption { color: var(--soft); font-size: .9rem; }
 .verdict { background: var(--card); border-left: 4px solid var(--after); padding: 12px 16px;
