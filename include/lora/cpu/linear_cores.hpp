@@ -32,29 +32,53 @@ struct LinearCore {
                                      VectorView<const T> bias, LowRankTerm<T> low_rank,
                                      MatrixView<T> y, Activation activation, std::int64_t begin,
                                      std::int64_t end) {
-    // Four rows of W at a time: the last four overlap what came before, and where there are fewer,
+    const Side<T> rows{x, low_rank.h, 0, y.stride};
+    const Side<T> outputs{w, low_rank.b, 1, 1};
+    // Of few outputs, as the A of a low rank has, yᵀ = W xᵀ is made: as many of its sums are under
+    // way at a time as of many outputs.
+    const bool few = end - begin < 4 && x.rows >= 4;
+    blocks<Bytes>(few ? outputs : rows, few ? begin : 0, few ? end : x.rows, few ? rows : outputs,
+                  few ? 0 : begin, few ? x.rows : end, bias.data, low_rank.b.cols, y.data,
+                  activation);
+  }
+
+ private:
+  /// One factor of the products, x or W: what its i-th row takes part in.
+  template <class T>
+  struct Side {
+    MatrixView<const T> factor;
+    MatrixView<const T> low_rank;
+    std::int64_t bias_step, y_step;  // from row to row
+  };
+
+  // The rows [p_begin, p_end) of p against the rows [q_begin, q_end) of q.
+  template <int Bytes, class T>
+  static LORA_ALWAYS_INLINE void blocks(Side<T> p, std::int64_t p_begin, std::int64_t p_end,
+                                        Side<T> q, std::int64_t q_begin, std::int64_t q_end,
+                                        const T* bias, std::int64_t rank, T* y,
+                                        Activation activation) {
+    // Four rows of q at a time: the last four overlap what came before, and where there are fewer,
     // each is taken four times. That costs less than code of its own would.
     constexpr int M = Bytes == 64 ? 5 : 2;
-    const std::int64_t step = end - begin < 4 ? 0 : 1;
-    for (std::int64_t next = begin; next < end; next += step ? 4 : 1) {
-      const std::int64_t o = step ? std::min(next, end - 4) : next;
-      for (std::int64_t row = 0; row < x.rows;) {
+    const std::int64_t step = q_end - q_begin < 4 ? 0 : 1;
+    for (std::int64_t next = q_begin; next < q_end; next += step ? 4 : 1) {
+      const std::int64_t o = step ? std::min(next, q_end - 4) : next;
+      for (std::int64_t row = p_begin; row < p_end;) {
         // By way of memory, so that what follows the products is compiled once.
         typename Simd<T, Bytes>::Vector sums[M][4];
-        const bool whole = row + M <= x.rows;
+        const bool whole = row + M <= p_end;
         if (whole) {
-          products<Bytes, M>(x, w, o, step, row, sums);
+          products<Bytes, M>(p.factor, q.factor, o, step, row, sums);
         } else {
-          products<Bytes, 1>(x, w, o, step, row, sums);
+          products<Bytes, 1>(p.factor, q.factor, o, step, row, sums);
         }
-        finish<Bytes>(x, w, bias, low_rank, y, activation, o, step, row, whole ? M : 1, sums);
+        finish<Bytes>(p, q, bias, rank, y, activation, o, step, row, whole ? M : 1, sums);
         row += whole ? M : 1;
       }
     }
   }
 
- private:
-  // M rows of x against the rows o + n step of W: 4 + M vectors are loaded for 4 M products.
+  // M rows of x against the rows o + n step of w: 4 + M vectors are loaded for 4 M products.
   template <int Bytes, int M, class T, class V>
   static LORA_ALWAYS_INLINE void products(const MatrixView<const T>& x,
                                           const MatrixView<const T>& w, std::int64_t o,
@@ -111,37 +135,39 @@ struct LinearCore {
   }
 
   template <int Bytes, class T, class V>
-  static LORA_ALWAYS_INLINE void finish(const MatrixView<const T>& x, const MatrixView<const T>& w,
-                                        const VectorView<const T>& bias,
-                                        const LowRankTerm<T>& low_rank, const MatrixView<T>& y,
-                                        Activation activation, std::int64_t o, std::int64_t step,
-                                        std::int64_t row, int rows, const V (*partial)[4]) {
+  static LORA_ALWAYS_INLINE void finish(const Side<T>& p, const Side<T>& q, const T* bias,
+                                        std::int64_t rank, T* y, Activation activation,
+                                        std::int64_t o, std::int64_t step, std::int64_t row,
+                                        int rows, const V (*partial)[4]) {
     using S = Simd<T, Bytes>;
     constexpr int N = 4;
+    const MatrixView<const T>& w = q.factor;
 #pragma GCC unroll 1
-    for (int m = 0; m < rows; ++m) {
+    for (int m = 0; m < rows; ++m, ++row) {
       T sums[N];
       S::sum4(partial[m][0], partial[m][1], partial[m][2], partial[m][3], sums);
       if (w.cols < S::kWidth) {
         for (int n = 0; n < N; ++n) {
-          for (std::int64_t i = 0; i < w.cols; ++i) sums[n] += x(row + m, i) * w(o + n * step, i);
+          for (std::int64_t i = 0; i < w.cols; ++i) sums[n] += p.factor(row, i) * w(o + n * step, i);
         }
       }
-      if (bias.data) {
+      if (bias) {
+        const T* const from = bias + row * p.bias_step + o * q.bias_step;
         LORA_UNROLL
-        for (int n = 0; n < N; ++n) sums[n] += bias[o + n * step];
+        for (int n = 0; n < N; ++n) sums[n] += from[n * step * q.bias_step];
       }
-      for (std::int64_t r = 0; r < low_rank.b.cols; ++r) {
-        const T h = low_rank.h(row + m, r);
+      for (std::int64_t r = 0; r < rank; ++r) {
+        const T h = p.low_rank(row, r);
         LORA_UNROLL
-        for (int n = 0; n < N; ++n) sums[n] += h * low_rank.b(o + n * step, r);
+        for (int n = 0; n < N; ++n) sums[n] += h * q.low_rank(o + n * step, r);
       }
       if (activation == Activation::relu) {
         LORA_UNROLL
         for (int n = 0; n < N; ++n) sums[n] = relu_of(sums[n]);
       }
+      T* const to = y + row * p.y_step + o * q.y_step;
       LORA_UNROLL
-      for (int n = 0; n < N; ++n) y(row + m, o + n * step) = sums[n];
+      for (int n = 0; n < N; ++n) to[n * step * q.y_step] = sums[n];
     }
   }
 };
