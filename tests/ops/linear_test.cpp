@@ -20,7 +20,8 @@ std::string text(const Sizes& s) {
 // Ragged on purpose: around the widths of vectors, strips and groups, and the study's own.
 const Sizes kSizes[] = {{1, 1, 1},    {1, 7, 3},     {3, 16, 2},    {4, 33, 17},  {5, 64, 31},
                         {9, 65, 16},  {10, 784, 10}, {10, 100, 33}, {11, 31, 32}, {14, 130, 15},
-                        {25, 127, 9}, {64, 48, 20},  {10, 1, 5},    {2, 1500, 3}};
+                        {25, 127, 9}, {64, 48, 20},  {10, 1, 5},    {2, 1500, 3},
+                        {10, 50, 1},  {13, 33, 2},   {4, 784, 3},   {7, 3, 2}};
 
 template <class T>
 Tensor<double> reference_linear(const Tensor<T>& x, const Tensor<T>& w, const Tensor<T>* bias) {

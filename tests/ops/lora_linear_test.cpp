@@ -22,16 +22,18 @@ Operands random_operands(index_t batch, index_t in, index_t out, index_t rank, s
 
 TEST_CASE("lora_linear equals the layer with W + s B A, alpha not being r", "[lora_linear]") {
   std::uint64_t seed = 1;
-  for (const index_t rank : {1, 2, 3, 8, 17}) {
-    INFO("rank " << rank << ", seed " << seed);
-    const Operands o = random_operands(10, 50, 33, rank, seed += 10);
-    const double scale = 2.5;
-    Tensor<double> h, y, expected, merged = o.w;
-    ops::lora_linear(o.x, o.w, &o.bias, o.a, o.b, h, y, scale);
-    ops::lora_merge(o.a, o.b, merged, scale);
-    ops::linear(o.x, merged, &o.bias, expected);
-    CHECK(max_error(y, expected) < 1e-12);
-    CHECK(h.shape() == Shape{10, rank});
+  for (const index_t out : {33, 3, 2, 1}) {
+    for (const index_t rank : {1, 2, 3, 8, 17}) {
+      INFO("rank " << rank << ", " << out << " outputs, seed " << seed);
+      const Operands o = random_operands(10, 50, out, rank, seed += 10);
+      const double scale = 2.5;
+      Tensor<double> h, y, expected, merged = o.w;
+      ops::lora_linear(o.x, o.w, &o.bias, o.a, o.b, h, y, scale);
+      ops::lora_merge(o.a, o.b, merged, scale);
+      ops::linear(o.x, merged, &o.bias, expected);
+      CHECK(max_error(y, expected) < 1e-12);
+      CHECK(h.shape() == Shape{10, rank});
+    }
   }
 }
 
