@@ -2,6 +2,7 @@
 # Extracts, combines, resizes and converts small adapters, and makes mistakes with it:
 #   lora_adapter_convert_test.sh PROGRAM
 source "$(dirname "$0")/mistakes.sh"
+limit=60
 
 # safetensors FILE HEADER NUMBER...: a file whose tensors are these numbers, 0 to 3, in float32.
 safetensors() {

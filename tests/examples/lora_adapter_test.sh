@@ -2,6 +2,8 @@
 # Makes the mistakes a person makes with lora-adapter's merge and info:
 #   lora_adapter_test.sh PROGRAM
 source "$(dirname "$0")/mistakes.sh"
+limit=100
+no_error+='|^merging '
 
 # weights FILE HEADER BYTES: a safetensors file
 weights() {

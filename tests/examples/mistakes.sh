@@ -1,7 +1,9 @@
-# What the tests of the example programs share. Sourced with the program as the first argument; ends
-# the test with a count of the commands run, and fails it if one of them was not as expected.
+# What the tests of the example programs share. Sourced with the program as the first argument.
+# A test may give a command another limit of seconds, and name the lines on stderr that are no error.
 set -uo pipefail
 program=$1
+limit=300
+no_error='^Run with --help'
 work=$(mktemp -d)
 : >"$work/out" >"$work/err"
 failed=0
@@ -19,7 +21,7 @@ accepted() {
   local name=$1
   shift
   count=$((count + 1))
-  timeout 300 "$program" "$@" >"$work/out" 2>"$work/err" || report "$name: exit status $?"
+  timeout "$limit" "$program" "$@" >"$work/out" 2>"$work/err" || report "$name: exit status $?"
 }
 
 # printed NAME PATTERN: the last command's output has it.
@@ -28,16 +30,16 @@ printed() {
 }
 
 # refused NAME PATTERN ARGUMENTS...: the command ends with a non-zero exit and one clear sentence,
-# and leaves no file behind. Lines of progress are no error.
+# and leaves no file behind.
 refused() {
   local name=$1 pattern=$2
   shift 2
   count=$((count + 1))
   local before status lines
   before=$(all_files)
-  timeout 300 "$program" "$@" >"$work/out" 2>"$work/err"
+  timeout "$limit" "$program" "$@" >"$work/out" 2>"$work/err"
   status=$?
-  lines=$(grep -cvE '^(pretraining|Downloading|merging) |^Run with --help' "$work/err")
+  lines=$(grep -cvE "$no_error" "$work/err")
   [ "$status" -ne 0 ] && [ "$status" -lt 124 ] || report "$name: exit status $status"
   [ "$lines" -eq 1 ] || report "$name: $lines lines of error, expected 1"
   grep -qE -- "$pattern" "$work/err" || report "$name: the message lacks \"$pattern\""
@@ -48,6 +50,7 @@ all_files() {
   find "$work" ! -path "$work/out" ! -path "$work/err" | sort
 }
 
+# Ends the test, which fails if one command was not as expected.
 finish() {
   echo "$count commands run"
   exit "$failed"

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Makes the mistakes a person makes with mnist_lora:  mnist_lora_test.sh PROGRAM
 source "$(dirname "$0")/mistakes.sh"
+no_error+='|^pretraining |^Downloading '
 unset LORA_DATA_DIR XDG_CACHE_HOME http_proxy https_proxy
 export HOME=$work/home
 
